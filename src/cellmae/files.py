@@ -1,0 +1,103 @@
+"""Files that are whole or absent: atomic writes, digests, and the manifests that stages leave for each other."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cellmae.errors import DataError
+
+DIGEST_BYTES = 16
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a hidden sibling to write a file or a folder to; it takes the place of ``path`` on success.
+
+    On an exception the sibling is removed and ``path`` stays as it was. A sibling left behind by a killed job
+    is overwritten by the next one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    remove(partial)
+    try:
+        yield partial
+        if path.is_dir():
+            remove(path)
+        os.replace(partial, path)
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all that is in it; nothing happens where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def digest_bytes(*parts: bytes | memoryview) -> str:
+    """Return the BLAKE2b digest of the concatenated parts as hexadecimal text."""
+    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in parts:
+        state.update(part)
+    return state.hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """Return the digest of a JSON-like value; the order of keys does not matter."""
+    return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode())
+
+
+def digest_file(path: str | Path) -> str:
+    """Return the digest of a file's content, as :func:`digest_bytes` would give it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file atomically, indented, with a final newline."""
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; :class:`DataError` where it is missing or garbled."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: an earlier stage has not finished; run snakemake again") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}): delete it and run snakemake again") from None
+
+
+def write_manifest(path: str | Path, *, stage: str, version: int, digest: str, **facts: Any) -> None:
+    """Write the small file that says a big artefact is complete; always the last write of a job.
+
+    It holds no times or machine names, so that the same result gives the same manifest.
+
+    Parameters
+    ----------
+    stage, version
+        The stage that wrote the artefact, and the version of that stage.
+    digest
+        Digest of the artefact's content.
+    facts
+        Counts, shapes, and what was dropped.
+    """
+    write_json(path, {"stage": stage, "version": version, "digest": digest, **facts})
+
+
+def read_manifest(path: str | Path, *, stage: str) -> Mapping[str, Any]:
+    """Read a manifest that ``stage`` wrote; :class:`DataError` where it is missing, garbled or of another stage."""
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("stage") != stage:
+        raise DataError(f"{path} is no manifest of the stage '{stage}': delete it and run snakemake again")
+    return manifest
