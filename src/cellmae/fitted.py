@@ -1,35 +1,61 @@
 """What is fitted stays fitted: models and alignments remember the plates that they were fitted on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from cellmae.errors import ConfigError
 from cellmae.files import read_json, write_json
 
 
 def fitted_plates(
-    record: str | Path, current: Sequence[str], listed: Sequence[str] | None = None, *, refit: bool = False
+    record: str | Path,
+    current: Collection[str],
+    *,
+    key: str,
+    listed: Sequence[str] = (),
+    refit: bool = False,
+    is_kept: Callable[[str], bool],
 ) -> list[str]:
     """Return the plates that a model or an alignment is fitted on.
 
-    Plates listed in the configuration come first; else those it remembers in ``record``, so that a plate
-    added later does not fit it anew; else, and with ``refit``, all current plates.
+    Plates listed in the configuration come first; else those remembered in ``record``, so that a plate added
+    later does not fit it anew; else, and with ``refit``, all current plates. A plate that has since been
+    removed from the screen still counts for as long as its results are kept: removing it fits nothing anew.
 
     Parameters
     ----------
     record
-        File written by :func:`remember_plates`; it lies where Snakemake does not delete it.
+        File written by :func:`remember_plates`, of which Snakemake knows nothing: it deletes the outputs of a
+        job before it runs and when it fails, and a workflow may be planned anew in between.
     current
         Slugs of all plates of the screen.
+    key
+        Key of the model or alignment in the configuration, for messages.
     listed
-        The ``plates`` key of the model or alignment.
+        Its ``plates``.
     refit
-        Follow the current plates instead of the remembered ones.
+        Its ``refit``: follow the current plates instead of the remembered ones.
+    is_kept
+        Whether there are results of a plate that is no longer in the screen.
+
+    Raises
+    ------
+    ConfigError
+        A listed plate is neither in the screen nor kept.
     """
+
+    def usable(plates: Sequence[str]) -> list[str]:
+        return [plate for plate in plates if plate in current or is_kept(plate)]
+
     if listed:
-        return list(listed)
+        plates = usable(listed)
+        unknown = [plate for plate in listed if plate not in plates]
+        if unknown:
+            raise ConfigError(f"{key}.plates: found '{unknown[0]}', expected plates among {', '.join(current)}")
+        return plates
     if refit or not Path(record).exists():
         return list(current)
-    return list(read_json(record)["plates"])
+    return usable(read_json(record)["plates"]) or list(current)
 
 
 def remember_plates(record: str | Path, plates: Sequence[str]) -> None:

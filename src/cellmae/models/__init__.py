@@ -1,1 +1,18 @@
-"""Stage."""
+"""Crops become vectors: the encoders, the masked autoencoder that trains them, and the baselines."""
+
+import lazy_loader
+
+VERSION = 1
+"""Bumped when the results of the stage change."""
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "architecture": ["SIZES", "Architecture"],
+        "devices": ["choose_device"],
+        "families": ["FAMILIES", "Encoder", "Family"],
+        "folders": ["build_baseline", "load_encoder", "read_model", "save_encoder"],
+        "mae": ["MaskedAutoencoder"],
+        "vit": ["ViTEncoder"],
+    },
+)

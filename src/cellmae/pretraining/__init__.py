@@ -1,1 +1,15 @@
-"""Stage."""
+"""Tiles become an encoder: the loss, the schedule, the loop, and checkpoints from which it goes on exactly."""
+
+import lazy_loader
+
+VERSION = 1
+"""Bumped when the results of the stage change."""
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "history": ["read_history"],
+        "plan": ["Plan"],
+        "run": ["pretrain"],
+    },
+)

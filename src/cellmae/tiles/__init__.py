@@ -1,1 +1,17 @@
-"""Stage."""
+"""Fields become a uint8 store, a grid of tiles and their quality; and the readers that feed training."""
+
+import lazy_loader
+
+VERSION = 1
+"""Bumped when the results of the stage change."""
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "crops": ["CropSource", "grid_crops"],
+        "loading": ["prefetch"],
+        "store": ["TileStore", "open_store"],
+        "table": ["read_tiles"],
+        "tiling": ["tile_plate"],
+    },
+)

@@ -1,0 +1,50 @@
+# `make` lists what there is. Everything is installed into a virtual environment in .venv, in the versions of
+# envs/requirements.txt, once: the stamps below stand for what has been installed.
+
+PYTHON ?= python3
+CORES ?= all
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.installed
+DEVELOPMENT := $(VENV)/.installed-dev
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint envs/requirements.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast lint clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
+
+demo: $(RUNTIME) ## simulate a screen, train, map and score it: about ten minutes on two cores
+	$(BIN)/snakemake --cores $(CORES)
+	@echo "The report: results/demo/report/index.html"
+
+test: $(DEVELOPMENT) ## run all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(DEVELOPMENT) ## run the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(DEVELOPMENT) ## check format, style, types and the workflow
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+clean: ## remove the virtual environment and caches; results stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): envs/requirements.txt pyproject.toml | $(BIN)/python
+	@echo "Installing cellmae and what it needs into $(VENV): some minutes, once."
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(DEVELOPMENT): $(RUNTIME)
+	@echo "Installing what the tests need into $(VENV)."
+	$(PIP_INSTALL) --editable ".[dev]"
+	@touch $@

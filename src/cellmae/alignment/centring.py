@@ -1,0 +1,170 @@
+"""Where the controls of a batch lie and how far they spread, with strength borrowed where they are few.
+
+The mean of n controls misses the centre of a batch by a variance of 1/n. The mean of *all* its wells, less
+the offset that all wells have from controls on average, is an estimate with far more wells behind it, whose
+error is how much that offset differs between batches. Both errors are estimated from the data, and the two
+estimates are averaged with the weights that minimise the error of the result (the best linear unbiased
+combination; with errors estimated by moments as in DerSimonian and Laird 1986, Control. Clin. Trials 7).
+The spread of a batch is shrunk towards that of all batches by the same reasoning.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellmae.alignment.moments import BatchRows, Moments, batch_moments, constant_features
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Centre and scale of the controls of each batch, and what they rest on.
+
+    Attributes
+    ----------
+    centre, scale
+        Shape (batches, features).
+    own_weight
+        Weight of the batch's own controls in its centre, shape (batches,).
+    """
+
+    centre: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    own_weight: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Centring:
+    """What batches have in common, fitted once and used for every batch, also for later ones.
+
+    Attributes
+    ----------
+    unit
+        Deviation of all wells within batches, shape (features,); infinite for constant features, which
+        therefore contribute zero. All else is measured in it.
+    offset
+        Mean of all wells less mean of the controls, over batches, shape (features,).
+    offset_variance
+        Variance of that offset between batches, mean over features.
+    control_variance
+        Variance of controls within batches, shape (features,).
+    ratio_variance
+        Variance between batches of their control variance relative to ``control_variance``, beyond what
+        sampling explains, mean over features.
+    """
+
+    unit: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    offset_variance: float
+    control_variance: NDArray[np.float64]
+    ratio_variance: float
+
+    def locate(self, X: NDArray, batches: BatchRows) -> Locations:
+        """Return centre and scale of each batch.
+
+        Parameters
+        ----------
+        X
+            Embeddings, shape (wells, features).
+        batches
+            Rows of the batches to locate.
+        """
+        units = X / self.unit
+        everything, control = batch_moments(units, batches.wells), batch_moments(units, batches.controls)
+        weight = self._own_weight(everything.count, control.count)
+        borrowed = everything.mean - self.offset
+        centre = borrowed + weight[:, None] * (control.mean - borrowed)
+        scale = np.sqrt(self._shrunk_ratio(control))
+        return Locations(centre * np.where(np.isinf(self.unit), 0, self.unit), scale * self.unit, weight)
+
+    def _own_weight(self, wells: NDArray, controls: NDArray) -> NDArray[np.float64]:
+        if np.isinf(self.offset_variance):
+            return np.where(controls > 0, 1.0, 0.0)
+        sampling = _sampling(self.control_variance.mean(), wells, controls)
+        total = self.offset_variance + sampling
+        weight = np.divide(self.offset_variance, total, out=np.ones(len(wells)), where=total > 0)
+        return np.where(controls > 0, weight, 0.0)
+
+    def _shrunk_ratio(self, control: Moments) -> NDArray[np.float64]:
+        ratio = _relative(control.variance, self.control_variance)
+        sampling = 2 / np.maximum(control.freedom, 1)
+        total = self.ratio_variance + sampling
+        weight = np.where(control.freedom > 0, self.ratio_variance / total, 0)
+        return 1 + weight[:, None] * (ratio - 1)
+
+
+def fit_centring(X: NDArray, batches: BatchRows) -> Centring:
+    """Fit what batches have in common; at least one batch has a control."""
+    unit = _unit(X, batch_moments(X, batches.wells))
+    units = X / unit
+    everything, control = batch_moments(units, batches.wells), batch_moments(units, batches.controls)
+    control_variance = control.pooled_variance() if control.freedom.any() else everything.pooled_variance()
+    offset, offset_variance = _offset(everything, control, control_variance.mean())
+    return Centring(unit, offset, offset_variance, control_variance, _ratio_variance(control, control_variance))
+
+
+def _unit(X: NDArray, everything: Moments) -> NDArray[np.float64]:
+    deviation = np.sqrt(everything.pooled_variance()) if everything.freedom.any() else X.std(axis=0)
+    return np.where(constant_features(X, deviation), np.inf, deviation)
+
+
+def _offset(everything: Moments, control: Moments, noise: float) -> tuple[NDArray[np.float64], float]:
+    """Return the mean offset of all wells from controls, and its variance between batches beyond sampling.
+
+    The variance is infinite where a single batch has controls: nothing can be borrowed from it.
+    """
+    seen = control.count > 0
+    offsets = (everything.mean - control.mean)[seen]
+    counts = control.count[seen]
+    mean = counts @ offsets / counts.sum()
+    if len(counts) < 2:
+        return mean, np.inf
+    observed = ((offsets - mean) ** 2).mean() * len(counts) / (len(counts) - 1)
+    sampling = _sampling(noise, everything.count[seen], counts).mean()
+    return mean, float(max(observed - sampling, 0))
+
+
+def _sampling(noise: float, wells: NDArray, controls: NDArray) -> NDArray[np.float64]:
+    """Return the sampling variance of the difference between the means of all wells and of controls.
+
+    Controls are among all wells, hence 1/n - 1/m of a well's variance rather than 1/n + 1/m.
+    """
+    return noise * (1 / np.maximum(controls, 1) - 1 / wells)
+
+
+def _ratio_variance(control: Moments, control_variance: NDArray) -> float:
+    """Return the variance of variance ratios beyond 2/(n - 1), what sampling gives to Gaussian controls."""
+    seen = control.freedom > 0
+    if seen.sum() < 2:
+        return 0.0
+    ratio = _relative(control.variance[seen], control_variance)
+    observed = ((ratio - 1) ** 2).mean(axis=1)
+    freedom = control.freedom[seen]
+    return float(max((freedom @ observed - 2 * seen.sum()) / freedom.sum(), 0))
+
+
+def _relative(variance: NDArray, reference: NDArray) -> NDArray[np.float64]:
+    return np.divide(variance, reference, out=np.ones_like(variance), where=reference > 0)
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Every batch centred and scaled by all its wells, as EFAAR does before PCA; controls play no part."""
+
+    def locate(self, X: NDArray, batches: BatchRows) -> Locations:
+        """Return mean and deviation (divisor n) of each batch; constant features get an infinite scale."""
+        centre = np.stack([X[rows].mean(axis=0) for rows in batches.wells])
+        scale = np.stack([X[rows].std(axis=0) for rows in batches.wells])
+        pairs = zip(batches.wells, scale, strict=True)
+        constant = np.stack([constant_features(X[rows], deviation) for rows, deviation in pairs])
+        return Locations(centre, np.where(constant, np.inf, scale), np.zeros(len(batches.names)))
+
+
+@dataclass(frozen=True)
+class Unmoved:
+    """Batches stay where they are."""
+
+    def locate(self, X: NDArray, batches: BatchRows) -> Locations:
+        """Return centre zero and scale one for each batch."""
+        shape = (len(batches.names), X.shape[1])
+        return Locations(np.zeros(shape), np.ones(shape), np.zeros(len(batches.names)))

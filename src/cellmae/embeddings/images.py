@@ -1,0 +1,159 @@
+"""One vector a well, from the tiles of a plate and an encoder."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cellmae.embeddings.wells import write_embeddings
+from cellmae.errors import DataError
+from cellmae.logging import logger, progress
+from cellmae.models import Encoder, choose_device, load_encoder, read_model
+from cellmae.tiles import grid_crops, open_store, read_tiles
+
+WELL_COLUMNS = ["plate", "plate_name", "batch", "well", "row", "column"]
+
+
+def embed_plate(
+    *,
+    store: str | Path,
+    table: str | Path,
+    model: str | Path,
+    output: str | Path,
+    manifest: str | Path,
+    batch_size: int,
+    threads: int,
+    device: str = "auto",
+) -> None:
+    """Embed the wells of a plate: the mean over the kept tiles of all fields of the well.
+
+    Parameters
+    ----------
+    store, table
+        What the stage tiles wrote of the plate.
+    model
+        Folder of the model.
+    output
+        AnnData to write: ``X`` (wells, dim) float32; in ``obs`` the well, how many ``fields`` and ``crops`` it has,
+        and means and deviations of each channel, which a model that standardises its crops does not see.
+    manifest
+        Manifest to write; lists under ``lost`` the wells of which no tile was kept, which get no vector.
+    batch_size
+        Crops that are embedded at once.
+    threads
+        CPU threads.
+    device
+        ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
+
+    Raises
+    ------
+    DataError
+        The model is damaged or of other channels than the plate, or no tile was kept.
+    """
+    torch.set_num_threads(threads)
+    record = read_model(model)
+    plate, tiles = open_store(store), read_tiles(table)
+    if list(plate.channels) != record["channels"] or plate.tile_size != record["crop_size"]:
+        raise DataError(
+            f"{model} embeds crops of {record['crop_size']} pixels and the channels {', '.join(record['channels'])}, "
+            f"but {store} holds {plate.tile_size} pixels and {', '.join(plate.channels)}: train a model on such plates"
+        )
+    kept = tiles[tiles["keep"]]
+    if kept.empty:
+        raise DataError(f"{table}: no tile was kept, so no well can be embedded: look at the reasons in that table")
+    wells = progress(
+        grid_crops(plate, tiles), description=f"embedding {plate.path.stem}", unit="well", total=kept["well"].nunique()
+    )
+    vectors = embed_wells(load_encoder(model), wells, batch_size=batch_size, device=choose_device(device))
+
+    obs = describe_wells(plate.fields, kept, plate.channels)
+    lost = sorted(set(tiles["well"]) - set(obs["well"]))
+    if lost:
+        logger.warning("%s: no tile was kept of %d wells: %s", plate.path.stem, len(lost), ", ".join(lost))
+    write_embeddings(
+        output,
+        manifest,
+        vectors=np.stack([vectors[well] for well in obs["well"]]),
+        obs=obs,
+        source={"model": Path(model).name, "weights_digest": record["weights_digest"] or ""},
+        crops=len(kept),
+        lost=[{"well": well, "reason": "no tile was kept"} for well in lost],
+    )
+
+
+def embed_wells(
+    encoder: Encoder, wells: Iterable[tuple[str, np.ndarray]], *, batch_size: int, device: torch.device
+) -> dict[str, np.ndarray]:
+    """Average the vectors of each well's crops.
+
+    Batches are filled across wells and all of one size, the last with blank crops, so that a well's vector does not
+    depend on which wells are embedded with it.
+
+    Parameters
+    ----------
+    encoder
+        Embeds crops.
+    wells
+        Each well, and its crops (crops, channels, y, x) uint8.
+    batch_size
+        Crops that are embedded at once.
+    device
+        Where.
+
+    Returns
+    -------
+    For each well a vector (dim,) float32.
+    """
+    encoder.to(device)
+    sums: dict[str, np.ndarray] = {}
+    counts: dict[str, int] = {}
+    with torch.inference_mode():
+        for names, crops in _batches(wells, batch_size):
+            vectors = encoder.embed(torch.from_numpy(crops).to(device)).cpu().numpy().astype(np.float64)
+            for name, vector in zip(names, vectors[: len(names)], strict=True):
+                sums[name] = sums.get(name, 0.0) + vector
+                counts[name] = counts.get(name, 0) + 1
+    return {name: (total / counts[name]).astype(np.float32) for name, total in sums.items()}
+
+
+def _batches(wells: Iterable[tuple[str, np.ndarray]], batch_size: int) -> Iterator[tuple[list[str], np.ndarray]]:
+    names: list[str] = []
+    batch = np.empty(0, np.uint8)
+    for name, crops in wells:
+        for crop in crops:
+            if not names:
+                batch = np.zeros((batch_size, *crop.shape), np.uint8)
+            batch[len(names)] = crop
+            names.append(name)
+            if len(names) == batch_size:
+                yield names, batch
+                names = []
+    if names:
+        yield names, batch
+
+
+def describe_wells(fields: pd.DataFrame, kept: pd.DataFrame, channels: Iterable[str]) -> pd.DataFrame:
+    """Describe the wells that have kept tiles, in the order of rows and columns.
+
+    Parameters
+    ----------
+    fields
+        The store's fields.
+    kept
+        Rows of the tile table that were kept.
+    channels
+        Names of the channels.
+
+    Returns
+    -------
+    ``plate``, ``plate_name``, ``batch``, ``well``, ``row``, ``column``, the number of ``fields`` and ``crops``, and for
+    each channel ``mean_{channel}`` and ``sd_{channel}``, averaged over crops, in 8-bit units.
+    """
+    groups = kept.groupby("well")
+    measures = [f"{measure}_{channel}" for measure in ("mean", "sd") for channel in channels]
+    counts = groups.agg(fields=("field", "nunique"), crops=("field", "size")).astype("int32")
+    facts = counts.join(groups[measures].mean().astype("float32"))
+    wells = fields[WELL_COLUMNS].drop_duplicates("well").sort_values(["row", "column"])
+    return wells.merge(facts, left_on="well", right_index=True).reset_index(drop=True)

@@ -1,0 +1,83 @@
+"""The AnnData of a plate's wells, and the manifest beside it."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from cellmae.embeddings import VERSION
+from cellmae.errors import DataError
+from cellmae.files import atomic_path, digest_bytes, write_manifest
+
+STAGE = "embeddings"
+
+
+def write_embeddings(
+    output: str | Path,
+    manifest: str | Path,
+    *,
+    vectors: np.ndarray,
+    features: pd.Index | None = None,
+    obs: pd.DataFrame,
+    source: Mapping[str, Any],
+    **facts: Any,
+) -> None:
+    """Write the wells of a plate as AnnData, then their manifest.
+
+    Parameters
+    ----------
+    output, manifest
+        Files to write, ``.h5ad`` and ``.json``.
+    vectors
+        (wells, dim) float32.
+    features
+        Names of the dimensions; numbered by default.
+    obs
+        A row a well, with ``plate`` and ``well`` at least, which name the observations.
+    source
+        What the vectors come from; goes to ``uns["cellmae"]`` and the manifest.
+    facts
+        What else the manifest says.
+    """
+    obs = obs.set_index(pd.Index(obs["plate"] + "_" + obs["well"], name=None))
+    var = pd.DataFrame(index=features if features is not None else [f"e{i}" for i in range(vectors.shape[1])])
+    adata = ad.AnnData(
+        vectors,
+        obs=obs,
+        var=var,
+        uns={"cellmae": {"stage": STAGE, "version": VERSION, **source}},
+    )
+    # Before writing: AnnData turns repeated text into categories, of the same content.
+    content = digest_bytes(
+        np.ascontiguousarray(vectors).tobytes(), obs.to_csv().encode(), "\n".join(var.index).encode()
+    )
+    with atomic_path(output) as partial:
+        adata.write_h5ad(partial)
+    write_manifest(
+        manifest,
+        stage=STAGE,
+        version=VERSION,
+        digest=content,
+        **source,
+        wells=len(obs),
+        dim=vectors.shape[1],
+        **facts,
+    )
+
+
+def read_embeddings(path: str | Path) -> ad.AnnData:
+    """Read the wells of a plate: ``X`` (wells, dim) float32, ``obs`` a row a well, where from in ``uns``."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return ad.read_h5ad(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run the stage embeddings for this plate") from None
+    except (OSError, KeyError, ad.io.IORegistryError) as error:
+        raise DataError(
+            f"{path} is damaged ({str(error).splitlines()[0]}): delete it with its manifest and run snakemake again"
+        ) from None

@@ -1,0 +1,124 @@
+"""The folder of a model: ``encoder.safetensors`` and ``model.yaml``, from which the encoder is built again."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+from cellmae.errors import DataError
+from cellmae.files import atomic_path, digest_file
+from cellmae.models import VERSION
+from cellmae.models.families import Encoder, family_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RECORD = "model.yaml"
+WEIGHTS = "encoder.safetensors"
+STAGE = "models"
+
+
+def save_encoder(
+    folder: str | Path,
+    encoder: "nn.Module",
+    *,
+    spec: Mapping[str, Any],
+    channels: Sequence[str],
+    crop_size: int,
+    plates: Sequence[str] = (),
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an encoder: its weights, where it has any, then ``model.yaml``, which says that the model is complete.
+
+    Parameters
+    ----------
+    folder
+        Folder of the model.
+    encoder
+        An encoder that the family of ``spec`` builds.
+    spec
+        Configuration of the model, an entry of ``models``.
+    channels, crop_size
+        Names of the channels in order, and edge of the crops in pixels.
+    plates
+        Slugs of the plates that the model was trained on.
+    training
+        What pretraining has to say of itself; no times, so that the same training writes the same file.
+    """
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    weights = {name: value.contiguous().cpu() for name, value in encoder.state_dict().items()}
+    if weights:
+        with atomic_path(folder / WEIGHTS) as partial:
+            partial.write_bytes(save(weights))  # save_file makes files that only their owner can read
+    record = {
+        "stage": STAGE,
+        "version": VERSION,
+        "family": spec["family"],
+        "spec": dict(spec),
+        "channels": list(channels),
+        "crop_size": crop_size,
+        "plates": list(plates),
+        "weights_digest": digest_file(folder / WEIGHTS) if weights else None,
+        "dim": encoder.dim,
+        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+        "training": dict(training) if training is not None else None,
+    }
+    with atomic_path(folder / RECORD) as partial:
+        partial.write_text(yaml.safe_dump(record, sort_keys=False))
+
+
+def read_model(folder: str | Path) -> dict[str, Any]:
+    """Read what a model's folder says of it, without importing torch.
+
+    Returns
+    -------
+    ``family``, ``spec``, ``channels``, ``crop_size``, ``plates``, ``weights_digest`` (None without weights),
+    ``dim``, ``parameters`` and ``training`` (None for baselines).
+    """
+    path = Path(folder) / RECORD
+    try:
+        record = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: the model is not finished; run the stage models") from None
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not YAML ({error}): delete it and run the stage models") from None
+    if not isinstance(record, dict) or record.get("stage") != STAGE:
+        raise DataError(f"{path} describes no model: delete it and run the stage models")
+    return record
+
+
+def load_encoder(folder: str | Path) -> Encoder:
+    """Build the encoder of a model's folder and load its weights, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    DataError
+        The model is not finished, or its weights are missing or damaged.
+    """
+    from safetensors.torch import load_file
+
+    record = read_model(folder)
+    encoder = family_of(record["spec"]).build(record["spec"], len(record["channels"]), record["crop_size"])
+    if record["weights_digest"] is not None:
+        path = Path(folder) / WEIGHTS
+        found = digest_file(path) if path.exists() else "no such file"
+        if found != record["weights_digest"]:
+            raise DataError(
+                f"{path} is damaged or of another model (digest {found}, {RECORD} says "
+                f"{record['weights_digest']}): delete {path.with_name(RECORD)} and run the stage models"
+            )
+        encoder.load_state_dict(load_file(path))
+    return cast(Encoder, encoder.eval())
+
+
+def build_baseline(spec: Mapping[str, Any], *, channels: Sequence[str], crop_size: int, folder: str | Path) -> None:
+    """Write a model that needs no training: its architecture, and random weights by ``seed`` where it has any."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.get("seed", 0))
+        encoder = family_of(spec).build(spec, len(channels), crop_size)
+    save_encoder(folder, encoder, spec=spec, channels=channels, crop_size=crop_size)

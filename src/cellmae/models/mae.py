@@ -1,0 +1,115 @@
+"""The masked autoencoder: an encoder that sees some patches, and a decoder that guesses the others."""
+
+from typing import NamedTuple, Self
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import nn
+
+from cellmae.models.architecture import Architecture
+from cellmae.models.patches import sincos_positions, take_tokens
+from cellmae.models.vit import LayerNorm, ViTEncoder, initialise
+
+
+class Reconstruction(NamedTuple):
+    """What a masked autoencoder makes of a batch.
+
+    Attributes
+    ----------
+    prediction, target
+        Masked patches as predicted and as they are, standardised, (batch, masked, channels * patch * patch).
+    visible, masked
+        Indices of the patches that were seen, (batch, seen), and of those that were not, (batch, masked).
+    patches
+        All patches, standardised, (batch, tokens, channels * patch * patch).
+    """
+
+    prediction: torch.Tensor
+    target: torch.Tensor
+    visible: torch.Tensor
+    masked: torch.Tensor
+    patches: torch.Tensor
+
+
+class MaskedAutoencoder(nn.Module):
+    """Masked autoencoder of He et al. 2022 with the encoder of Kraus et al. 2023 (arXiv 2309.16064).
+
+    Parameters
+    ----------
+    encoder
+        Sees the patches that are left.
+    mask_ratio
+        Share of the patches that are masked; ``int(tokens * (1 - mask_ratio))`` are seen.
+    width, depth, heads
+        Dimensions of the decoder, a stack of plain timm blocks.
+    """
+
+    def __init__(self, encoder: ViTEncoder, *, mask_ratio: float, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.seen = int(encoder.tokens * (1 - mask_ratio))
+        self.bridge = nn.Linear(encoder.dim, width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        edge = encoder.crop_size // encoder.patch
+        self.register_buffer("positions", sincos_positions(edge, width), persistent=False)
+        self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=LayerNorm) for _ in range(depth))
+        self.norm = LayerNorm(width)
+        self.head = nn.Linear(width, encoder.channels * encoder.patch**2)
+        for part in (self.bridge, self.blocks, self.head):
+            part.apply(initialise)
+
+    @classmethod
+    def from_architecture(cls, architecture: Architecture, *, channels: int, crop_size: int, mask_ratio: float) -> Self:
+        """Build the autoencoder that a configuration describes."""
+        return cls(
+            ViTEncoder.from_architecture(architecture, channels=channels, crop_size=crop_size),
+            mask_ratio=mask_ratio,
+            width=architecture.decoder_width,
+            depth=architecture.decoder_depth,
+            heads=architecture.decoder_heads,
+        )
+
+    def forward(self, crops: torch.Tensor, noise: torch.Tensor) -> Reconstruction:
+        """Mask crops and reconstruct what was masked.
+
+        Parameters
+        ----------
+        crops
+            (batch, channels, y, x) of 0 to 255.
+        noise
+            (batch, tokens); the patches with the smallest values are seen.
+        """
+        visible, masked = self.split(noise)
+        patches = self.encoder.patches(crops)
+        tokens = self._decode(self.encoder(patches, visible), visible, masked)
+        # Only what counts for the loss is projected back to pixels.
+        prediction = self.head(self.norm(tokens[:, 1 + self.seen :]))
+        return Reconstruction(prediction, take_tokens(patches, masked), visible, masked, patches)
+
+    def reconstruct(self, crops: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Predict all patches of masked crops, seen ones too, (batch, tokens, pixels); arguments as above.
+
+        Training does not ask how well the patches that are seen come out.
+        """
+        visible, masked = self.split(noise)
+        tokens = self._decode(self.encoder(self.encoder.patches(crops), visible), visible, masked)
+        in_order = torch.argsort(torch.cat([visible, masked], dim=1), dim=1)
+        return take_tokens(self.head(self.norm(tokens[:, 1:])), in_order)
+
+    def split(self, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the indices of the patches that are seen and of those that are masked."""
+        order = torch.argsort(noise, dim=1)
+        return order[:, : self.seen], order[:, self.seen :]
+
+    def _decode(self, tokens: torch.Tensor, visible: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
+        """Decode the encoder's tokens; returns those of the class, the visible and the masked patches.
+
+        Nothing in the decoder depends on the order of its tokens, so they stay as the mask shuffled them.
+        """
+        tokens = self.bridge(tokens)
+        seen = tokens[:, 1:] + take_tokens(self.positions, visible)
+        guessed = self.mask_token + take_tokens(self.positions, masked)
+        tokens = torch.cat([tokens[:, :1], seen, guessed.to(tokens.dtype)], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return tokens

@@ -1,0 +1,57 @@
+"""Crops as sequences of patches, and where each patch lies."""
+
+import numpy as np
+import torch
+from torch import nn
+
+STANDARDISATION_EPSILON = 1e-5
+POSITION_SCALE = 10_000.0  # longest wavelength over 2 pi, in patches (Vaswani et al. 2017)
+
+
+class SelfStandardise(nn.Module):
+    """First layer of every model: each channel of each crop to mean 0 and standard deviation 1.
+
+    Instance normalisation of pixel / 255 without learned scale and shift (Kraus et al. 2023, arXiv 2309.16064).
+    """
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        """Standardise crops (batch, channels, y, x), in 0 to 255, uint8 or float; returns float32."""
+        pixels = crops.float() / 255
+        centred = pixels - pixels.mean(dim=(2, 3), keepdim=True)
+        variance = centred.square().mean(dim=(2, 3), keepdim=True)  # several times faster than torch.var_mean
+        return centred * torch.rsqrt(variance + STANDARDISATION_EPSILON)
+
+
+def to_patches(images: torch.Tensor, patch: int) -> torch.Tensor:
+    """Cut images (batch, channels, y, x) into patches (batch, patches row by row, channels * patch * patch)."""
+    batch, channels, height, width = images.shape
+    grid = images.view(batch, channels, height // patch, patch, width // patch, patch)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch)
+
+
+def from_patches(patches: torch.Tensor, patch: int, channels: int) -> torch.Tensor:
+    """Put the patches of square images together again: the inverse of :func:`to_patches`."""
+    batch, count, _ = patches.shape
+    edge = round(count**0.5)
+    grid = patches.view(batch, edge, edge, channels, patch, patch)
+    return grid.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, edge * patch, edge * patch)
+
+
+def take_tokens(tokens: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """Take the tokens (batch or 1, length, width) at indices (batch, count); static shapes throughout."""
+    expanded = tokens.expand(len(indices), -1, -1)
+    return torch.gather(expanded, 1, indices.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def sincos_positions(edge: int, width: int) -> torch.Tensor:
+    """Fixed two-dimensional sine-cosine positions (1, edge * edge, width), as in He et al. 2022 (MAE).
+
+    The first half of the width encodes the column, the second the row; of each, sines come before cosines.
+    """
+    frequencies = POSITION_SCALE ** -(np.arange(width // 4) / (width / 4))
+    rows, columns = np.mgrid[:edge, :edge]
+    halves = []
+    for coordinate in (columns, rows):
+        angles = coordinate.reshape(-1, 1) * frequencies
+        halves += [np.sin(angles), np.cos(angles)]
+    return torch.from_numpy(np.concatenate(halves, axis=1)).float().unsqueeze(0)

@@ -1,0 +1,112 @@
+"""The training keys of a model's configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from math import ceil
+from typing import Any, Literal, Self
+
+from cellmae.errors import ConfigError
+from cellmae.models import Architecture
+
+OTHER_KEYS = frozenset({"family", "plates", "refit"})
+WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"plates", "refit", "checkpoint_minutes", "embed_block"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a masked autoencoder is trained.
+
+    The defaults are those of Kraus et al. 2023 (arXiv 2309.16064) for models up to ViT-B, where the paper gives them.
+
+    Attributes
+    ----------
+    mask_ratio
+        Share of the patches that are masked.
+    fourier_weight
+        Weight of the Fourier term, 0.01 for the "+" models; the squared error has the rest.
+    crops
+        Crops at random places (``random``) or the grid of tiles (``grid``).
+    crops_total, batch_size
+        Crops seen in the whole training, and in a step.
+    optimizer
+        ``lion`` or ``adamw``.
+    learning_rate, betas, weight_decay
+        Peak of the schedule, moving averages of the optimizer, and its decoupled decay, which spares biases,
+        norms and single tokens.
+    warmup
+        Share of the steps in which the learning rate rises.
+    cycle_momentum
+        Lower the first beta while the learning rate rises, as PyTorch's ``OneCycleLR`` does by default.
+    gradient_clip
+        Largest norm of the gradient; 0 leaves it as it is.
+    precision
+        ``bfloat16`` (autocast; weights stay float32), ``float32``, or ``auto``: bfloat16 on GPUs, and on CPUs that
+        have instructions for it.
+    compile
+        Compile the model; None does so on GPUs.
+    seed
+        Of weights, crops, turns, masks and drop paths.
+    checkpoint_minutes
+        Time between checkpoints.
+    """
+
+    mask_ratio: float = 0.75
+    fourier_weight: float = 0.01
+    crops: Literal["random", "grid"] = "random"
+    crops_total: int = 200_000
+    batch_size: int = 48
+    optimizer: Literal["lion", "adamw"] = "lion"
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    cycle_momentum: bool = False
+    gradient_clip: float = 1.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool | None = None
+    seed: int = 0
+    checkpoint_minutes: float = 5.0
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """Take the training keys from a model's configuration.
+
+        Raises
+        ------
+        ConfigError
+            A key is unknown, or its value cannot be carried out.
+        """
+        keys = {field.name for field in fields(cls)}
+        known = keys | {field.name for field in fields(Architecture)} | OTHER_KEYS
+        if unknown := sorted(set(spec) - known):
+            raise ConfigError(f"models.{unknown[0]}: unknown key; known are {', '.join(sorted(known))}")
+        plan = cls(**{key: value for key, value in spec.items() if key in keys})
+        plan._check()
+        return plan
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return ceil(self.crops_total / self.batch_size)
+
+    def _check(self) -> None:
+        if not 0 < self.mask_ratio < 1:
+            raise ConfigError(f"models.mask_ratio: found {self.mask_ratio}, expected a share between 0 and 1")
+        if not 0 <= self.fourier_weight <= 1:
+            raise ConfigError(f"models.fourier_weight: found {self.fourier_weight}, expected 0 to 1")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"models.warmup: found {self.warmup}, expected a share of at least 0 and below 1")
+        if self.crops_total < 1 or self.batch_size < 1:
+            raise ConfigError(
+                f"models.crops_total, models.batch_size: found {self.crops_total} and {self.batch_size}, "
+                "expected at least 1"
+            )
+        if self.optimizer not in ("lion", "adamw"):
+            raise ConfigError(f"models.optimizer: '{self.optimizer}' is unknown; one of lion, adamw")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ConfigError(f"models.precision: '{self.precision}' is unknown; one of auto, float32, bfloat16")
+
+
+def training_keys(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a model's configuration that the trained weights depend on."""
+    return {key: value for key, value in spec.items() if key not in WITHOUT_EFFECT_ON_WEIGHTS}

@@ -1,0 +1,108 @@
+"""The answer first: what the run found, in a few sentences."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from cellmae.report.blocks import Points, Section
+from cellmae.report.comparison import contests
+from cellmae.report.recall import skipped_in_words, tails
+from cellmae.report.words import interval, listed, quantity
+
+
+class Leader(NamedTuple):
+    """The map that the page looks at more closely, and why."""
+
+    model: str
+    alignment: str
+    why: str
+
+
+def choose_leader(scores: pd.DataFrame) -> Leader:
+    """Choose the map with the highest mean recall over databases, or the first one where none is scored."""
+    scored = scores.dropna(subset="recall")
+    if scored.empty:
+        first = scores.iloc[0]
+        return Leader(first["model"], first["alignment"], "the first of this run, as recall was not scored")
+    means = scored.groupby(["model", "alignment"], sort=False)["recall"].mean()
+    why = "the only one of this run" if len(means) == 1 else "chosen for the highest mean recall of this run"
+    model, alignment = means.index[int(means.argmax())]
+    return Leader(model, alignment, why)
+
+
+def answer_section(
+    leader: Leader,
+    *,
+    scores: pd.DataFrame,
+    comparison: pd.DataFrame,
+    probes: pd.DataFrame | None,
+    trained: list[str],
+) -> Section:
+    """Say what was found: the leading map's recall, what sets models apart, and what was skipped.
+
+    Parameters
+    ----------
+    scores, comparison, probes
+        Tables of all maps; ``probes`` is None where the truth is not known.
+    trained
+        Names of the trained models, each compared with every other model under the leader's alignment.
+    """
+    items = [
+        *_recalls(leader, scores),
+        *_probes(leader, probes),
+        *_verdicts(leader, comparison, trained),
+        *skipped_in_words(scores),
+    ]
+    return Section("answer", "In short", [Points(items)])
+
+
+def _recalls(leader: Leader, scores: pd.DataFrame) -> list[Markup]:
+    scored = scores.dropna(subset="recall")
+    own = scored[(scored["model"] == leader.model) & (scored["alignment"] == leader.alignment)]
+    return [_recall_sentence(leader, row) for row in own.to_dict("records")]
+
+
+def _recall_sentence(leader: Leader, row: Mapping[Hashable, Any]) -> Markup:
+    clear = row["recall_ci_low"] > row["chance_ci_high"]
+    reached = f" The true phenotypes reach {row['oracle']:.2f}." if row.get("oracle", np.nan) >= 0 else ""
+    return Markup(
+        "<strong>{}</strong> ({}) recalls <strong>{:z.2f}</strong> of {} of {} (tails {}; 95 % interval {}), which is "
+        "{}clear of chance, {:z.2f} ({}).{}"
+    ).format(
+        leader.model,
+        leader.alignment,
+        row["recall"],
+        quantity(int(row["pairs"]), "known pair"),
+        row["source"],
+        tails(row["low"], row["high"]),
+        interval(row["recall_ci_low"], row["recall_ci_high"], 2),
+        "" if clear else "not ",
+        row["chance"],
+        interval(row["chance_ci_low"], row["chance_ci_high"], 2),
+        reached,
+    )
+
+
+def _probes(leader: Leader, probes: pd.DataFrame | None) -> list[str]:
+    if probes is None:
+        return []
+    here = probes[(probes["alignment"] == leader.alignment) & probes["r2"].notna()]
+    if here.empty:
+        return []
+    each = [
+        f"{model} {r2:z.2f} ({interval(low, high, 2)})"
+        for model, r2, low, high in zip(here["model"], here["r2"], here["r2_ci_low"], here["r2_ci_high"], strict=True)
+    ]
+    return [f"A linear probe reads this share of the true phenotypes on held-out plates: {listed(each)}."]
+
+
+def _verdicts(leader: Leader, comparison: pd.DataFrame, trained: list[str]) -> list[Markup]:
+    here = comparison[
+        (comparison["alignment_a"] == leader.alignment)
+        & (comparison["alignment_b"] == leader.alignment)
+        & (comparison["model_a"].isin(trained) | comparison["model_b"].isin(trained))
+    ]
+    return [contest.verdict() + "." for contest in contests(here)]

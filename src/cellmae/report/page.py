@@ -1,0 +1,197 @@
+"""The page: sections put together, figures and tables written, one file that needs nothing beside it."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+import cellmae
+from cellmae.files import atomic_path, digest_json
+from cellmae.logging import logger
+from cellmae.models import FAMILIES
+from cellmae.report.answer import answer_section, choose_leader
+from cellmae.report.blocks import Panels, Section, Table
+from cellmae.report.comparison import comparison_section
+from cellmae.report.plates import plates_section
+from cellmae.report.probe import probe_section
+from cellmae.report.recall import recall_section
+from cellmae.report.relationships import map_section
+from cellmae.report.results import Results
+from cellmae.report.run import facts, run_section
+from cellmae.report.style import assign_colours, drawing
+from cellmae.report.wells import wells_section
+from cellmae.report.words import listed, quantity
+
+RECONSTRUCTIONS = "reconstructions.png"
+
+
+def write_report(
+    results: str | Path,
+    *,
+    output: str | Path,
+    title: str,
+    config: Mapping[str, Any],
+    plates: Sequence[str],
+    models: Mapping[str, Mapping[str, Any]],
+    alignments: Mapping[str, Mapping[str, Any]],
+    images: bool,
+    truth: bool,
+    seed: int = 0,
+) -> None:
+    """Write the report of a run: ``index.html``, ``figures/*.png`` and ``tables/*.csv``.
+
+    Parameters
+    ----------
+    results
+        Results folder of the run, whose other stages are finished.
+    output
+        Folder of the report; replaced as a whole.
+    title
+        Title of the page.
+    config
+        The whole configuration, for the reader.
+    plates
+        Slugs of the plates.
+    models, alignments
+        Sections of the configuration, by name.
+    images
+        The screen has images, and so has tiles.
+    truth
+        The screen is simulated, so that a probe of the true phenotypes exists.
+    seed
+        Of UMAPs and of the wells drawn for them.
+
+    Raises
+    ------
+    DataError
+        A table, manifest or map is missing or cannot be read.
+    """
+    run = Results(Path(results), tuple(models), tuple(alignments), tuple(plates))
+    with atomic_path(output) as folder, drawing():
+        sections = _sections(
+            run, config=config, models=models, alignments=alignments, images=images, truth=truth, seed=seed
+        )
+        for name in ("figures", "tables"):
+            (folder / name).mkdir(parents=True)
+        uris = _write_figures(sections, folder / "figures")
+        _write_tables(sections, folder / "tables")
+        page = render(
+            title=title, lead=_lead(run, images=images), facts=facts(run.summary()), sections=sections, images=uris
+        )
+        (folder / "index.html").write_text(page, encoding="utf-8")
+    logger.info("report: %d sections, %d figures, %.1f MB", len(sections), len(uris), len(page) / 1e6)
+
+
+def render(
+    *,
+    title: str,
+    lead: str,
+    facts: Sequence[tuple[str, str]],
+    sections: Sequence[Section],
+    images: Mapping[str, str],
+) -> str:
+    """Return the page as HTML; every text is escaped but for ``Markup``.
+
+    Parameters
+    ----------
+    title, lead, facts
+        Head of the page.
+    sections
+        Its parts.
+    images
+        Data URI of each figure by name.
+    """
+    package = files("cellmae.report")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string(package.joinpath("page.html").read_text(encoding="utf-8"))
+    css = Markup(package.joinpath("page.css").read_text(encoding="utf-8"))
+    return template.render(
+        title=title, lead=lead, facts=facts, sections=sections, images=images, css=css, version=cellmae.__version__
+    )
+
+
+def _sections(
+    run: Results,
+    *,
+    config: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
+    alignments: Mapping[str, Mapping[str, Any]],
+    images: bool,
+    truth: bool,
+    seed: int,
+) -> list[Section]:
+    colours = assign_colours(run.models)
+    trained = [name for name, spec in models.items() if FAMILIES[spec["family"]].trained]
+    imaged = [name for name, spec in models.items() if FAMILIES[spec["family"]].needs_images]
+    scores, comparison = run.recall(), run.comparison()
+    probes = run.probe() if truth else None
+    leader = choose_leader(scores)
+    pairs = run.known_pairs(leader.model, leader.alignment)
+    return [
+        answer_section(leader, scores=scores, comparison=comparison, probes=probes, trained=trained),
+        recall_section(scores, colours=colours),
+        comparison_section(comparison),
+        *([] if probes is None else [probe_section(probes, colours=colours)]),
+        map_section(run.map(leader.model, leader.alignment), pairs, **leader._asdict()),
+        wells_section(
+            {model: {name: run.aligned(model, name) for name in run.alignments} for model in run.models},
+            pairs,
+            seed=seed,
+        ),
+        *([_training(run, trained, colours)] if trained else []),
+        *([_tiles(run)] if images else []),
+        run_section(
+            summary=run.summary(),
+            models=models,
+            records=run.records(imaged),
+            alignments=alignments,
+            fits=run.fits(),
+            config=config,
+            version=cellmae.__version__,
+            digest=digest_json(config),
+        ),
+    ]
+
+
+def _training(run: Results, trained: Sequence[str], colours: Mapping[str, str]) -> Section:
+    from cellmae.pretraining import read_history  # brings torch, which a run without training does not need
+    from cellmae.report.training import training_section
+
+    folders = {model: run.model(model) for model in trained}
+    return training_section(
+        {model: read_history(folder / "history.csv") for model, folder in folders.items()},
+        {model: folder / RECONSTRUCTIONS for model, folder in folders.items()},
+        colours=colours,
+    )
+
+
+def _tiles(run: Results) -> Section:
+    return plates_section(
+        {plate: run.tiles(plate) for plate in run.plates},
+        {plate: run.tiles_manifest(plate) for plate in run.plates},
+        run.wells(),
+    )
+
+
+def _lead(run: Results, *, images: bool) -> str:
+    sides = (
+        f"{quantity(len(run.models), 'model')} ({listed(run.models)}), {quantity(len(run.alignments), 'alignment')} "
+        f"({listed(run.alignments)})"
+    )
+    source = "" if images else " The screen is a table of profiles, so there are no tiles and no training to show."
+    return f"From {quantity(len(run.plates), 'plate')} to a map of perturbations: {sides}.{source}"
+
+
+def _write_figures(sections: Sequence[Section], folder: Path) -> dict[str, str]:
+    panels = [block for section in sections for block in section.blocks if isinstance(block, Panels)]
+    return {plot.name: plot.write(folder) for block in panels for plot in block.plots}
+
+
+def _write_tables(sections: Sequence[Section], folder: Path) -> None:
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Table):
+                block.frame.to_csv(folder / f"{block.name}.csv", index=False)

@@ -1,0 +1,123 @@
+"""Where a run's results lie, and the tables of several models and alignments put one below the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cellmae.errors import DataError
+from cellmae.files import read_json, read_manifest
+from cellmae.models import read_model
+from cellmae.screen import read_wells
+
+
+@dataclass(frozen=True)
+class Results:
+    """The folder of a run, and what it holds.
+
+    Attributes
+    ----------
+    folder
+        Results folder of the run.
+    models, alignments
+        Names in the configuration, in its order.
+    plates
+        Slugs of the plates.
+    """
+
+    folder: Path
+    models: Sequence[str]
+    alignments: Sequence[str]
+    plates: Sequence[str]
+
+    def aligned(self, model: str, alignment: str) -> Path:
+        """Wells of the stage alignment."""
+        return self.folder / "alignment" / model / f"{alignment}.h5ad"
+
+    def map(self, model: str, alignment: str) -> Path:
+        """Map of the stage maps."""
+        return self.folder / "maps" / model / alignment / "map.h5ad"
+
+    def model(self, model: str) -> Path:
+        """Folder of a model."""
+        return self.folder / "models" / model
+
+    def tiles(self, plate: str) -> Path:
+        """Tile table of a plate."""
+        return self.folder / "tiles" / f"{plate}.parquet"
+
+    def tiles_manifest(self, plate: str) -> Path:
+        """Manifest of a plate's tiles."""
+        return self.folder / "tiles" / f"{plate}.json"
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the stage screen counted."""
+        return read_json(self.folder / "screen" / "summary.json")
+
+    def wells(self) -> dict[str, pd.DataFrame]:
+        """Return the annotated wells of every plate."""
+        return {plate: read_wells(self.folder / "screen" / f"{plate}.wells.parquet") for plate in self.plates}
+
+    def recall(self) -> pd.DataFrame:
+        """Return ``recall.csv`` of all maps, with ``model`` and ``alignment``."""
+        return self._of_all_maps("recall.csv")
+
+    def probe(self) -> pd.DataFrame:
+        """Return ``probe.csv`` of all maps, with ``model`` and ``alignment``."""
+        return self._of_all_maps("probe.csv")
+
+    def comparison(self) -> pd.DataFrame:
+        """Return ``comparison.csv``."""
+        return _read_csv(self.folder / "maps" / "comparison.csv")
+
+    def known_pairs(self, model: str, alignment: str) -> pd.DataFrame:
+        """Return the known relationships within a map: ``source``, ``entity1``, ``entity2`` and their cosines."""
+        path = self.folder / "maps" / model / alignment / "pairs.parquet"
+        if not path.exists():
+            raise DataError(f"{path} is missing: run the stage maps")
+        return pd.read_parquet(path)
+
+    def records(self, models: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return ``model.yaml`` of these models."""
+        return {model: read_model(self.model(model)) for model in models}
+
+    def fits(self) -> pd.DataFrame:
+        """Return how each model's embeddings were aligned, and the wells that were kept and lost."""
+        rows = []
+        for model in self.models:
+            for alignment in self.alignments:
+                path = self.aligned(model, alignment)
+                fit = read_manifest(path.with_suffix(".fit.json"), stage="alignment")
+                applied = read_manifest(path.with_suffix(".json"), stage="alignment")
+                rows.append(
+                    {
+                        "model": model,
+                        "alignment": alignment,
+                        "components": fit["components"],
+                        "dimensions": fit["dimensions"],
+                        "fit_plates": len(fit["fit_plates"]),
+                        **applied["wells"],
+                        "fit_digest": applied["fit_digest"],
+                        "digest": applied["digest"],
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def _of_all_maps(self, name: str) -> pd.DataFrame:
+        tables = []
+        for model in self.models:
+            for alignment in self.alignments:
+                table = _read_csv(self.map(model, alignment).with_name(name))
+                table.insert(0, "model", model)
+                table.insert(1, "alignment", alignment)
+                tables.append(table)
+        return pd.concat(tables, ignore_index=True)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run the stage maps") from None

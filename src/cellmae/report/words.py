@@ -1,0 +1,62 @@
+"""Numbers and names as a reader expects to see them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+ABSENT = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def format_cell(value: Any, template: str = "{}") -> str:
+    """Return a value as text, with a dash for what is missing and a true minus sign before numbers."""
+    if value is None or value is pd.NA or value != value:
+        return ABSENT
+    text = template.format(value)
+    return text.replace("-", MINUS) if template != "{}" else text
+
+
+def interval(lower: float, upper: float, decimals: int = 3) -> str:
+    """Return the two ends of an interval as text."""
+    if lower != lower or upper != upper:
+        return ABSENT
+    return f"{lower:z.{decimals}f} to {upper:z.{decimals}f}".replace("-", MINUS)
+
+
+def intervals(scores: pd.DataFrame, value: str) -> list[str]:
+    """Return the intervals of a column of scores, from its ``_ci_low`` and ``_ci_high``, as texts."""
+    return [
+        interval(*ends) for ends in scores[[f"{value}_ci_low", f"{value}_ci_high"]].itertuples(index=False, name=None)
+    ]
+
+
+def signed(difference: float) -> str:
+    """Return a difference with its sign."""
+    return f"{difference:+z.3f}".replace("-", MINUS)
+
+
+def value_range(counts: pd.Series) -> str:
+    """Return the smallest and the largest count, or the one that all are."""
+    low, high = (f"{count:,.0f}" for count in (counts.min(), counts.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value as text, never as zero."""
+    if p != p:
+        return ABSENT
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def listed(names: Sequence[str], limit: int = 12) -> str:
+    """Return names as a phrase: ``a, b and c``, or the first few and how many more."""
+    names = [str(name) for name in names]
+    if len(names) > limit:
+        return f"{', '.join(names[:limit])} and {len(names) - limit:,} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1] if names else ""]))
+
+
+def quantity(count: int, noun: str) -> str:
+    """Return a count with its noun, as in ``1 well`` and ``2,304 wells``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

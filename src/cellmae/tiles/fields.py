@@ -1,0 +1,143 @@
+"""The fields of a plate as files: which ones there are, what the plate's format is, and their planes one by one."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import dask
+import numpy as np
+import pandas as pd
+
+from cellmae.errors import DataError
+from cellmae.tiles.decode import ImageFormat, UnreadableImageError, read_format, read_planes
+
+TASKS_PER_THREAD = 16
+"""Fields that a thread is given at a time: enough to keep it busy, few enough to show progress."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class LostFieldError(DataError):
+    """A field that cannot be used; the message is the reason that the tile table gives."""
+
+
+@dataclass(frozen=True)
+class FieldFiles:
+    """The files of one field: one a channel, or a single one that holds all channels."""
+
+    well: str
+    site: int
+    paths: tuple[Path | None, ...]
+    channels: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """How messages call the field."""
+        return f"{self.well} site {self.site}"
+
+    @property
+    def planes_per_file(self) -> int:
+        """Planes that every file must hold."""
+        return len(self.channels) if len(self.paths) == 1 else 1
+
+    def format(self) -> ImageFormat:
+        """Read the header of the first file; :class:`LostFieldError` where a file is missing or the header bad."""
+        label, path = self._labelled_paths()[0]
+        try:
+            found = read_format(path)
+        except UnreadableImageError as error:
+            raise LostFieldError(f"{label}: {error.reason}") from None
+        if found.planes != self.planes_per_file:
+            raise LostFieldError(f"{label}: {found.planes} planes, expected {self.planes_per_file}")
+        return found
+
+    def planes(self, expected: ImageFormat) -> Iterator[np.ndarray]:
+        """Decode the field channel by channel; :class:`LostFieldError` at the first plane that cannot be used.
+
+        Yields
+        ------
+        Arrays (height, width) in the order of the channels.
+        """
+        for label, path in self._labelled_paths():
+            try:
+                yield from read_planes(path, expected=expected)
+            except UnreadableImageError as error:
+                raise LostFieldError(f"{label}: {error.reason}") from None
+
+    def _labelled_paths(self) -> list[tuple[str, Path]]:
+        """Every file with what messages call it: its channel, or ``image`` where it holds them all."""
+        labels = self.channels if len(self.paths) == len(self.channels) else ("image",)
+        labelled = list(zip(labels, self.paths, strict=True))
+        if missing := [label for label, path in labelled if path is None]:
+            raise LostFieldError(f"{', '.join(missing)}: no file")
+        return [(label, path) for label, path in labelled if path is not None]
+
+
+def list_fields(fields: pd.DataFrame, *, root: str | Path, channels: Sequence[str]) -> list[FieldFiles]:
+    """Turn a plate's field table into the files of its fields, in the table's order.
+
+    Parameters
+    ----------
+    fields
+        ``well``, ``site`` and ``path_{channel}`` for every channel, or one ``path`` for files that hold
+        all channels; paths are relative to ``root``, null where there is no file.
+    """
+    columns = ["path"] if "path" in fields else [f"path_{channel}" for channel in channels]
+    absent = [column for column in ("well", "site", *columns) if column not in fields]
+    if absent:
+        raise DataError(f"the field table lacks the columns {', '.join(absent)}: run the stage screen again")
+    root = Path(root)
+    paths = [
+        tuple(None if pd.isna(path) else root / path for path in row) for row in fields[columns].itertuples(index=False)
+    ]
+    return [
+        FieldFiles(str(well), int(site), row, tuple(channels))
+        for well, site, row in zip(fields["well"], fields["site"], paths, strict=True)
+    ]
+
+
+def map_fields(
+    function: Callable[[Item], Result], items: Sequence[Item], *, threads: int
+) -> Iterator[Result | LostFieldError]:
+    """Apply a function to many fields in Dask's threads; results come in order, lost fields as their error.
+
+    Only a few fields for each thread are under way at a time, so that memory does not grow with the plate.
+    """
+
+    def attempt(item: Item) -> Result | LostFieldError:
+        try:
+            return function(item)
+        except LostFieldError as lost:
+            return lost
+
+    task = dask.delayed(attempt, pure=False, traverse=False)
+    step = threads * TASKS_PER_THREAD
+    for start in range(0, len(items), step):
+        tasks = [task(item) for item in items[start : start + step]]
+        yield from dask.compute(*tasks, scheduler="threads", num_workers=threads, traverse=False)
+
+
+def survey_formats(fields: Sequence[FieldFiles], *, threads: int) -> tuple[ImageFormat | None, dict[int, str]]:
+    """Read the header of every field and find the format that most of them have.
+
+    Returns
+    -------
+    The plate's format (None where no header could be read; of equally frequent ones the larger), and the
+    reason for each field, by its place in ``fields``, that is unreadable or of another format.
+    """
+    found = dict(enumerate(map_fields(FieldFiles.format, fields, threads=threads)))
+    lost = {place: str(error) for place, error in found.items() if isinstance(error, LostFieldError)}
+    formats = {place: form for place, form in found.items() if isinstance(form, ImageFormat)}
+    majority = _most_frequent(formats)
+    for place, form in formats.items():
+        if form != majority:
+            lost[place] = f"{form}, the plate has {majority}"
+    return majority, dict(sorted(lost.items()))
+
+
+def _most_frequent(formats: Mapping[int, ImageFormat]) -> ImageFormat | None:
+    counts = Counter(formats.values())
+    return max(counts, key=lambda form: (counts[form], form.shape, form.dtype.str), default=None)

@@ -1,0 +1,123 @@
+"""One 8-bit range a channel for a whole plate, and the foreground threshold, both from a sample of its fields."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SAMPLED_FIELDS = 64
+SAMPLED_PIXELS = 2**16  # of each plane of a sampled field
+
+
+@dataclass(frozen=True)
+class FieldSample:
+    """A thin regular sample of a field's pixels (channels, pixels), and which channels are flat."""
+
+    pixels: np.ndarray
+    flat: np.ndarray
+
+
+def sample_field(planes: Iterable[np.ndarray]) -> FieldSample:
+    """Sample the planes of a field at the same places in each."""
+    pixels, flat = [], []
+    for plane in planes:
+        # An odd step walks through all columns of images whose width is a power of two.
+        step = max(1, plane.size // SAMPLED_PIXELS) | 1
+        pixels.append(plane.ravel()[::step])
+        flat.append(is_flat(plane))
+    return FieldSample(np.stack(pixels), np.array(flat))
+
+
+def is_flat(plane: np.ndarray) -> bool:
+    """Whether all pixels are equal."""
+    return bool(plane.min() == plane.max())
+
+
+def flat_everywhere(samples: Sequence[FieldSample]) -> np.ndarray:
+    """Which channels (channels,) are flat in all sampled fields."""
+    return np.all([sample.flat for sample in samples], axis=0)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How a plate's pixels become 8-bit ones.
+
+    Attributes
+    ----------
+    low, high
+        The values of each channel (channels,) that become 0 and 255; what lies outside is clipped. Equal
+        where a channel is constant over the plate: it becomes 0.
+    foreground
+        Otsu's threshold of the mean over the scaled channels, 0 to 255.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    foreground: float
+
+    @classmethod
+    def fit(cls, samples: Sequence[FieldSample], *, percentiles: tuple[float, float]) -> "Scaling":
+        """Fit ranges and threshold to sampled fields; a channel that is flat in all of them is constant."""
+        constant = flat_everywhere(samples)
+        ranges = [
+            (samples[0].pixels[channel, 0],) * 2
+            if constant[channel]
+            else _range([sample.pixels[channel] for sample in samples], percentiles)
+            for channel in range(len(constant))
+        ]
+        low, high = np.array(ranges, dtype=np.float64).T
+        scaling = cls(low, high, 0.0)
+        means = np.concatenate([scaling.apply(sample.pixels).mean(axis=0) for sample in samples])
+        return cls(low, high, otsu_threshold(means))
+
+    @property
+    def constant(self) -> np.ndarray:
+        """Which channels (channels,) are constant over the plate."""
+        return self.high <= self.low
+
+    def ranges(self, channels: Sequence[str]) -> dict[str, list[float]]:
+        """The low and the high value of each channel by its name."""
+        return {name: [float(low), float(high)] for name, low, high in zip(channels, self.low, self.high, strict=True)}
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """Scale pixels (channels, ...) to uint8."""
+        scaled = np.empty(pixels.shape, np.uint8)
+        for channel, plane in enumerate(pixels):
+            self.scale(plane, channel, out=scaled[channel])
+        return scaled
+
+    def scale(self, plane: np.ndarray, channel: int, *, out: np.ndarray) -> None:
+        """Scale the pixels of one channel into an array uint8 of the same shape."""
+        if self.constant[channel]:
+            out[...] = 0
+            return
+        # Single precision where it holds the pixel type: faster than a table of all 16-bit values.
+        low, high = float(self.low[channel]), float(self.high[channel])
+        scaled = plane.astype(np.result_type(plane.dtype, np.float32))
+        scaled -= low
+        scaled *= 255.0 / (high - low)
+        out[...] = np.rint(scaled.clip(0.0, 255.0, out=scaled), out=scaled)
+
+
+def _range(planes: Sequence[np.ndarray], percentiles: tuple[float, float]) -> tuple[float, float]:
+    pixels = np.concatenate(planes)
+    low, high = np.percentile(pixels, percentiles)
+    if high <= low:  # nearly all pixels are equal, as after a background subtraction: keep the few others
+        low, high = pixels.min(), pixels.max()
+    return float(low), float(high)
+
+
+def otsu_threshold(values: np.ndarray) -> float:
+    """Return the threshold between two classes of 8-bit values that maximises the variance between them.
+
+    N. Otsu, A threshold selection method from gray-level histograms, IEEE Transactions on Systems, Man, and
+    Cybernetics 9 (1979), 62-66. Foreground is what lies above the threshold.
+    """
+    counts = np.bincount(np.rint(values).astype(np.intp), minlength=256).astype(np.float64)
+    below = counts.cumsum()
+    above = below[-1] - below
+    sums = (counts * np.arange(256)).cumsum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = sums / below - (sums[-1] - sums) / above
+    variance = np.nan_to_num(below * above * distance**2)
+    return float(variance.argmax()) + 0.5

@@ -1,0 +1,236 @@
+"""The store of a plate's fields: a Zarr v3 group that xarray opens and whose chunks are plain files to map.
+
+``images`` (field, channel, y, x) uint8 has one uncompressed chunk a field: the file ``images/c/{field}/0/0/0``
+holds the field's bytes in C order and nothing else. The coordinate ``digest`` keeps a digest of each.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import zarr
+from zarr.codecs import Crc32cCodec
+
+from cellmae.errors import DataError
+from cellmae.files import digest_bytes, digest_file
+
+if TYPE_CHECKING:
+    import xarray
+
+STAGE = "tiles"
+IMAGES = "images"
+PLATE_COLUMNS = ("plate", "plate_name", "batch")  # the same for all fields: attributes of the group
+FIELD_COLUMNS = ("well", "site", "row", "column")  # coordinates along the dimension field
+
+MAX_NAMED_CHUNKS = 3  # damaged chunks that a message names
+
+
+def chunk_path(store: Path, field: int) -> Path:
+    """File of a field, as Zarr's default chunk key encoding names it."""
+    return store / IMAGES / "c" / str(field) / "0" / "0" / "0"
+
+
+class StoreWriter:
+    """Writes fields in any order, from several threads, then the metadata that makes them a store.
+
+    Fields are written as files, not through zarr, which would copy each of them twice.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Write into a folder that does not exist yet."""
+        self.folder = folder
+
+    def write(self, place: int, field: np.ndarray) -> str:
+        """Write the field (channels, y, x) uint8 at a preliminary place; return its digest."""
+        path = chunk_path(self.folder, place)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(field.data)
+        return digest_bytes(field.data)
+
+    def finish(
+        self,
+        *,
+        places: Sequence[int],
+        digests: Sequence[str],
+        fields: pd.DataFrame,
+        channels: Sequence[str],
+        shape: tuple[int, int, int],
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Close the gaps that lost fields left, and write the metadata.
+
+        Parameters
+        ----------
+        places
+            Preliminary places of the fields that stay, ascending; they become fields 0, 1, 2, ...
+        digests
+            What :meth:`write` returned for them.
+        fields
+            Their rows of the field table, with :data:`PLATE_COLUMNS` and :data:`FIELD_COLUMNS`.
+        channels
+            Names of the channels.
+        shape
+            Channels, rows and columns of a field.
+        attributes
+            What else the store tells of itself.
+        """
+        for field, place in enumerate(places):
+            if field != place:
+                chunk_path(self.folder, place).parents[2].rename(chunk_path(self.folder, field).parents[2])
+        plate = {column: str(fields[column].iloc[0]) for column in PLATE_COLUMNS}
+        group = zarr.create_group(self.folder, zarr_format=3, attributes={"stage": STAGE, **plate, **attributes})
+        group.create_array(
+            IMAGES,
+            shape=(len(places), *shape),
+            chunks=(1, *shape),
+            dtype="uint8",
+            compressors=None,
+            fill_value=0,
+            dimension_names=("field", "channel", "y", "x"),
+            config={"write_empty_chunks": True},
+            attributes={"coordinates": " ".join((*FIELD_COLUMNS, "digest"))},
+        )
+        _write_coordinate(group, "channel", "channel", list(channels))
+        for column in FIELD_COLUMNS:
+            _write_coordinate(group, column, "field", fields[column].tolist())
+        _write_coordinate(group, "digest", "field", list(digests))
+        with warnings.catch_warnings():
+            # xarray warns where metadata is not consolidated, zarr where it is.
+            warnings.simplefilter("ignore")
+            zarr.consolidate_metadata(group.store, zarr_format=3)
+
+
+def _write_coordinate(group: zarr.Group, name: str, dimension: str, values: Sequence[str | int]) -> None:
+    dtype: Any = str if isinstance(values[0], str) else "int32"
+    array = group.create_array(
+        name,
+        shape=(len(values),),
+        dtype=dtype,
+        # Without the checksum, four damaged bytes in a list of strings ask for gigabytes.
+        compressors=Crc32cCodec(),
+        dimension_names=(dimension,),
+    )
+    array[:] = np.array(values, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class TileStore:
+    """A plate's fields, open for reading.
+
+    Attributes
+    ----------
+    path
+        Folder of the Zarr group.
+    channels
+        Names of the channels.
+    shape
+        Fields, channels, rows and columns.
+    fields
+        A row a field: ``field`` (its index), ``plate``, ``plate_name``, ``batch``, ``well``, ``site``,
+        ``row``, ``column``.
+    digests
+        Digest of every field's bytes.
+    tile_size
+        Edge of the tiles in pixels.
+    attributes
+        The group's attributes; ``ranges`` holds the pixel values of each channel that became 0 and 255.
+    """
+
+    path: Path
+    channels: tuple[str, ...]
+    shape: tuple[int, int, int, int]
+    fields: pd.DataFrame
+    digests: tuple[str, ...]
+    tile_size: int
+    attributes: Mapping[str, Any]
+
+    @property
+    def images(self) -> "xarray.DataArray":
+        """All fields (field, channel, y, x) uint8 as a lazy array with coordinates."""
+        import xarray
+
+        return xarray.open_zarr(self.path)[IMAGES]
+
+    def field(self, field: int) -> np.memmap:
+        """Map a field (channels, y, x) uint8, read-only."""
+        return np.memmap(chunk_path(self.path, field), mode="r", dtype=np.uint8, shape=self.shape[1:])
+
+
+def open_store(path: str | Path, *, verify: bool = False) -> TileStore:
+    """Open a plate's store.
+
+    Parameters
+    ----------
+    path
+        Folder that :func:`cellmae.tiles.tile_plate` wrote.
+    verify
+        Read every field and compare its digest; otherwise only the files' sizes are checked.
+
+    Raises
+    ------
+    DataError
+        There is no store, its metadata is garbled, or fields are missing, cut off or altered: names them.
+    """
+    path = Path(path)
+    remedy = "delete it with its manifest and run snakemake again"
+    try:
+        group = zarr.open_group(path, mode="r", zarr_format=3)
+        attributes: dict[str, Any] = dict(group.attrs)
+        coordinates = {
+            name: np.asarray(_array(group, name)[:]).tolist() for name in ("channel", "digest", *FIELD_COLUMNS)
+        }
+        _, channels, height, width = shape = _array(group, IMAGES).shape
+        plate = {column: attributes[column] for column in PLATE_COLUMNS}
+        tile_size = int(attributes["tile_size"])
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing or holds no store: run the stage tiles for this plate") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no store of the stage tiles or is damaged ({error}): {remedy}") from None
+    fields = pd.DataFrame({name: coordinates[name] for name in FIELD_COLUMNS})
+    fields = pd.concat([pd.DataFrame(plate, index=fields.index), fields], axis=1)
+    fields.insert(0, "field", np.arange(len(fields)))
+    store = TileStore(
+        path=path,
+        channels=tuple(coordinates["channel"]),
+        shape=(len(fields), channels, height, width),
+        fields=fields,
+        digests=tuple(coordinates["digest"]),
+        tile_size=tile_size,
+        attributes=attributes,
+    )
+    if shape != store.shape or len(store.channels) != channels:
+        raise DataError(f"{path}: images of shape {shape} contradict its coordinates: {remedy}")
+    if damage := _find_damage(store, verify=verify):
+        named = "; ".join(damage[:MAX_NAMED_CHUNKS]) + ("; ..." if len(damage) > MAX_NAMED_CHUNKS else "")
+        raise DataError(f"{path}: {len(damage)} of {len(fields)} fields are damaged: {named}: {remedy}")
+    return store
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"{name} is no array")
+    return array
+
+
+def _find_damage(store: TileStore, *, verify: bool) -> list[str]:
+    damage = []
+    size = int(np.prod(store.shape[1:]))
+    names = store.fields["well"] + " site " + store.fields["site"].astype(str)
+    for field, (name, digest) in enumerate(zip(names, store.digests, strict=True)):
+        path = chunk_path(store.path, field)
+        found = path.stat().st_size if path.exists() else None
+        if found is None:
+            verdict = "is missing"
+        elif found != size:
+            verdict = f"has {found} bytes, expected {size}"
+        elif verify and digest_file(path) != digest:
+            verdict = "was altered"
+        else:
+            continue
+        damage.append(f"{path.relative_to(store.path)} ({name}) {verdict}")
+    return damage

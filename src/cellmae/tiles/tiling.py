@@ -1,0 +1,229 @@
+"""From the images of a plate to its store, its tile table and its manifest."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cellmae.errors import DataError
+from cellmae.files import atomic_path, digest_json, remove, write_manifest
+from cellmae.logging import logger, progress
+from cellmae.tiles import VERSION
+from cellmae.tiles.decode import ImageFormat
+from cellmae.tiles.fields import FieldFiles, LostFieldError, list_fields, map_fields, survey_formats
+from cellmae.tiles.intensity import SAMPLED_FIELDS, FieldSample, Scaling, flat_everywhere, is_flat, sample_field
+from cellmae.tiles.quality import Grid, Quality, judge, measure
+from cellmae.tiles.store import STAGE, StoreWriter
+from cellmae.tiles.table import digest_table, lost_rows, tile_rows
+
+SAMPLE_SEED = 0
+MAX_NAMED_FIELDS = 3  # lost fields that a message names
+
+
+class StoredField(NamedTuple):
+    """A field that is on disk: its place in the plate's field table, its bytes' digest, its tiles' quality."""
+
+    place: int
+    digest: str
+    quality: Quality
+
+
+def tile_plate(
+    fields: pd.DataFrame,
+    *,
+    root: str | Path,
+    channels: Sequence[str],
+    store: str | Path,
+    table: str | Path,
+    manifest: str | Path,
+    size: int,
+    range_percentiles: Sequence[float],
+    min_contrast: float,
+    min_focus: float,
+    max_saturated: float,
+    max_lost_share: float,
+    threads: int,
+) -> None:
+    """Scale a plate's fields to 8 bits, store them, and judge their tiles.
+
+    Every channel has one range for the whole plate, from a sample of its fields, so that brightness stays
+    comparable between wells. A field is lost when a file of it is missing, unreadable, of another format than
+    most of the plate, or holds a flat plane in a channel that is not flat all over the plate; lost fields are
+    listed with their reason in the table and the manifest.
+
+    Parameters
+    ----------
+    fields
+        The plate's field table, as the stage screen writes it.
+    root
+        Folder that the table's paths are relative to.
+    channels
+        Names of the channels, in the order of the store.
+    store, table, manifest
+        Files to write, each whole or not at all, the manifest last.
+    size
+        Edge of the tiles in pixels.
+    range_percentiles
+        Percentiles of a channel's pixels on the plate that become 0 and 255.
+    min_contrast, min_focus, max_saturated
+        Which tiles are kept: see :func:`cellmae.tiles.quality.judge`.
+    max_lost_share
+        Share of the plate's fields that may be lost.
+    threads
+        Fields that are worked on at the same time, each in the memory of one field.
+
+    Raises
+    ------
+    DataError
+        The plate has no fields, none that can be used, or more lost ones than ``max_lost_share``.
+    ConfigError
+        ``size`` is larger than the fields.
+    """
+    if fields.empty:
+        raise DataError(f"{table}: the field table of the plate is empty: check screen.root and its metadata")
+    remove(Path(manifest))
+    plate = str(fields["plate"].iloc[0])
+    files = list_fields(fields, root=root, channels=channels)
+
+    form, lost = survey_formats(files, threads=threads)
+    _require_enough(plate, files, lost, max_lost_share)
+    assert form is not None, "some field was readable, so that there is a majority"
+    grid = Grid.over(form.height, form.width, size)
+    usable = [place for place in range(len(files)) if place not in lost]
+    samples, useless = _sample_fields(files, usable, form, threads)
+    if not samples:
+        _require_enough(plate, files, lost | useless, max_lost_share)
+    low, high = range_percentiles
+    scaling = Scaling.fit(samples, percentiles=(low, high))
+    ranges = scaling.ranges(channels)
+
+    with atomic_path(store) as partial:
+        writer = StoreWriter(partial)
+        stored, unstored = _store_fields(files, usable, form, scaling, grid, writer, threads)
+        lost = dict(sorted((lost | unstored).items()))
+        _require_enough(plate, files, lost, max_lost_share)
+        places = [field.place for field in stored]
+        digests = [field.digest for field in stored]
+        writer.finish(
+            places=places,
+            digests=digests,
+            fields=fields.iloc[places],
+            channels=channels,
+            shape=(len(channels), form.height, form.width),
+            attributes={
+                "version": VERSION,
+                "tile_size": size,
+                "ranges": ranges,
+                "foreground_threshold": scaling.foreground,
+                "source_dtype": str(form.dtype),
+            },
+        )
+
+    tiles = tile_rows([files[place] for place in places], [field.quality for field in stored], grid, plate=plate)
+    reasons = judge(
+        tiles,
+        channels=[name for name, (low, high) in ranges.items() if low < high],
+        min_contrast=min_contrast,
+        min_focus=min_focus,
+        max_saturated=max_saturated,
+    )
+    tiles = tiles.assign(keep=reasons == "", reason=reasons)
+    rows = pd.concat([tiles, lost_rows(files, lost, tiles.columns, plate=plate)], ignore_index=True)
+    with atomic_path(table) as partial:
+        rows.to_parquet(partial, index=False)
+
+    write_manifest(
+        manifest,
+        stage=STAGE,
+        version=VERSION,
+        digest=digest_json([digests, list(channels), ranges, digest_table(rows)]),
+        plate=plate,
+        fields=len(stored),
+        tiles=len(tiles),
+        kept=int(tiles["keep"].sum()),
+        rejected=dict(sorted(Counter(reasons[reasons != ""].tolist()).items())),
+        dropped=[
+            {"well": files[place].well, "site": files[place].site, "reason": reason} for place, reason in lost.items()
+        ],
+        shape=[len(stored), len(channels), form.height, form.width],
+        tile_size=size,
+        channels=list(channels),
+        ranges=ranges,
+    )
+    logger.info(
+        "%s: %d of %d fields stored, %d of %d tiles kept",
+        *(plate, len(stored), len(files), tiles["keep"].sum(), len(tiles)),
+    )
+
+
+def _sample_fields(
+    files: Sequence[FieldFiles], usable: Sequence[int], form: ImageFormat, threads: int
+) -> tuple[list[FieldSample], dict[int, str]]:
+    """Sample fields in random order until there are enough; return also those that say nothing, with reasons."""
+
+    def sample(place: int) -> FieldSample:
+        return sample_field(files[place].planes(form))
+
+    drawn = np.random.default_rng(SAMPLE_SEED).permutation(usable).tolist()
+    useless: dict[int, str] = {}
+    samples: dict[int, FieldSample] = {}
+    for place, result in zip(drawn, map_fields(sample, drawn, threads=threads), strict=True):
+        if isinstance(result, LostFieldError):
+            useless[place] = str(result)
+        elif result.flat.all():
+            useless[place] = "flat in every channel"
+        else:
+            samples[place] = result
+        if len(samples) == SAMPLED_FIELDS:
+            break
+    # A plane that is flat in one field only is a failed exposure: the whole field is going to be lost.
+    constant = flat_everywhere(list(samples.values()))
+    for place in [place for place, found in samples.items() if (found.flat & ~constant).any()]:
+        useless[place] = "flat in a channel in which other fields are not"
+        del samples[place]
+    return list(samples.values()), useless
+
+
+def _store_fields(
+    files: Sequence[FieldFiles],
+    usable: Sequence[int],
+    form: ImageFormat,
+    scaling: Scaling,
+    grid: Grid,
+    writer: StoreWriter,
+    threads: int,
+) -> tuple[list[StoredField], dict[int, str]]:
+    """Scale, write and measure every usable field; return those on disk, and the reasons for the others."""
+
+    def store_field(place: int) -> StoredField:
+        field = np.empty((len(scaling.low), form.height, form.width), np.uint8)
+        for channel, plane in enumerate(files[place].planes(form)):
+            if is_flat(plane) and not scaling.constant[channel]:
+                raise LostFieldError(f"{files[place].channels[channel]}: flat, every pixel is {plane.flat[0]}")
+            scaling.scale(plane, channel, out=field[channel])
+        return StoredField(place, writer.write(place, field), measure(field, grid, foreground=scaling.foreground))
+
+    stored: list[StoredField] = []
+    lost: dict[int, str] = {}
+    results = map_fields(store_field, usable, threads=threads)
+    shown = progress(results, description="tiling", unit="field", total=len(usable))
+    for place, result in zip(usable, shown, strict=True):
+        if isinstance(result, LostFieldError):
+            lost[place] = str(result)
+        else:
+            stored.append(result)
+    return stored, lost
+
+
+def _require_enough(plate: str, files: Sequence[FieldFiles], lost: Mapping[int, str], max_lost_share: float) -> None:
+    if len(lost) < len(files) and len(lost) <= max_lost_share * len(files):
+        return
+    reasons = [f"{files[place].name}: {reason}" for place, reason in sorted(lost.items())]
+    named = "; ".join(reasons[:MAX_NAMED_FIELDS]) + ("; ..." if len(reasons) > MAX_NAMED_FIELDS else "")
+    raise DataError(
+        f"plate {plate}: {len(lost)} of {len(files)} fields ({len(lost) / len(files):.0%}) cannot be used, "
+        f"tiles.max_lost_share allows {max_lost_share:.0%}: repair them or allow more ({named})"
+    )

@@ -1,0 +1,68 @@
+# PCA, typical variation normalisation: wells comparable across batches.
+
+import cellmae.alignment
+
+EMBEDDED = f"{RESULTS}/embeddings/{{model}}/{{plate}}"
+
+
+rule fit_alignment:
+    input:
+        embeddings=fit_files(f"{EMBEDDED}.json"),
+        wells=fit_files(rules.index_wells.output.wells),
+    output:
+        fit=f"{RESULTS}/alignment/{{model}}/{{alignment}}.fit.h5",
+        manifest=f"{RESULTS}/alignment/{{model}}/{{alignment}}.fit.json",
+    log:
+        f"{RESULTS}/logs/alignment/{{model}}/{{alignment}}.fit.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/alignment/{{model}}/{{alignment}}.fit.tsv"
+    conda:
+        "../../envs/maps.yaml"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        version=cellmae.alignment.VERSION,
+        alignment=lambda wildcards: without_plates(ALIGNMENTS[wildcards.alignment]),
+        plates=lambda wildcards: FIT_PLATES[wildcards.model, wildcards.alignment],
+        embeddings=fit_files(f"{EMBEDDED}.h5ad"),
+        record=f"{RESULTS}/alignment/{{model}}/{{alignment}}.plates.json",
+    script:
+        "../scripts/fit_alignment.py"
+
+
+rule apply_alignment:
+    input:
+        fit=rules.fit_alignment.output.manifest,
+        embeddings=expand(f"{EMBEDDED}.json", plate=PLATES, allow_missing=True),
+        wells=expand(rules.index_wells.output.wells, plate=PLATES),
+    output:
+        wells=f"{RESULTS}/alignment/{{model}}/{{alignment}}.h5ad",
+        manifest=f"{RESULTS}/alignment/{{model}}/{{alignment}}.json",
+    log:
+        f"{RESULTS}/logs/alignment/{{model}}/{{alignment}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/alignment/{{model}}/{{alignment}}.tsv"
+    conda:
+        "../../envs/maps.yaml"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        version=cellmae.alignment.VERSION,
+        embeddings=lambda wildcards: expand(
+            f"{EMBEDDED}.h5ad", model=wildcards.model, plate=PLATES
+        ),
+        fit=rules.fit_alignment.output.fit,
+    script:
+        "../scripts/apply_alignment.py"
+
+
+rule alignment:
+    input:
+        expand(
+            rules.apply_alignment.output.manifest, model=MODELS, alignment=ALIGNMENTS
+        ),
+    localrule: True

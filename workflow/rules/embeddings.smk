@@ -1,0 +1,71 @@
+# Tiles and an encoder, or a table of profiles -> one vector a well.
+
+import cellmae.embeddings
+
+
+rule embed_plate:
+    input:
+        table=rules.tile_plate.output.table,
+        tiles=rules.tile_plate.output.manifest,
+        model=f"{RESULTS}/models/{{model}}/model.yaml",
+    output:
+        wells=f"{RESULTS}/embeddings/{{model}}/{{plate}}.h5ad",
+        manifest=f"{RESULTS}/embeddings/{{model}}/{{plate}}.json",
+    log:
+        f"{RESULTS}/logs/embeddings/{{model}}/{{plate}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/embeddings/{{model}}/{{plate}}.tsv"
+    wildcard_constraints:
+        model=any_of(IMAGED),
+    conda:
+        "../../envs/train.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=lambda wildcards, threads: 3000 + 250 * threads,
+        runtime=120,
+    params:
+        version=cellmae.embeddings.VERSION,
+        store=rules.tile_plate.params.store,
+        batch_size=64,
+    script:
+        "../scripts/embed_plate.py"
+
+
+rule embed_features:
+    input:
+        table=lambda wildcards: MODELS[wildcards.model].get(
+            "table", SCREEN.get("table")
+        ),
+    output:
+        wells=f"{RESULTS}/embeddings/{{model}}/{{plate}}.h5ad",
+        manifest=f"{RESULTS}/embeddings/{{model}}/{{plate}}.json",
+    log:
+        f"{RESULTS}/logs/embeddings/{{model}}/{{plate}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/embeddings/{{model}}/{{plate}}.tsv"
+    wildcard_constraints:
+        model=any_of([model for model in MODELS if model not in IMAGED]),
+    conda:
+        "../../envs/maps.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, input: 1000 + 10 * int(input.size_mb),
+        runtime=30,
+    params:
+        version=cellmae.embeddings.VERSION,
+        plate=identity,
+        columns=SCREEN.get("columns", {}),
+        features=lambda wildcards: MODELS[wildcards.model]["columns"],
+    script:
+        "../scripts/embed_features.py"
+
+
+rule embeddings:
+    input:
+        expand(
+            f"{RESULTS}/embeddings/{{model}}/{{plate}}.json",
+            model=MODELS,
+            plate=PLATES,
+        ),
+    localrule: True

@@ -1,0 +1,54 @@
+# Figures, the comparison of models, one page to read.
+
+import cellmae.report
+
+
+rule write_report:
+    input:
+        summary=rules.summarise_screen.output.json,
+        wells=expand(rules.index_wells.output.wells, plate=PLATES),
+        tiles=expand(rules.tile_plate.output.manifest, plate=PLATES if IMAGED else []),
+        models=expand(f"{RESULTS}/models/{{model}}/model.yaml", model=IMAGED),
+        histories=expand(rules.pretrain_model.output.history, model=TRAINED),
+        alignments=expand(
+            rules.apply_alignment.output.manifest, model=MODELS, alignment=ALIGNMENTS
+        ),
+        recalls=expand(
+            rules.score_recall.output.recall, model=MODELS, alignment=ALIGNMENTS
+        ),
+        probes=(
+            expand(rules.score_probe.output.score, model=MODELS, alignment=ALIGNMENTS)
+            if SIMULATED
+            else []
+        ),
+        comparison=rules.compare_models.output.comparison,
+    output:
+        page=report(
+            f"{RESULTS}/report/index.html",
+            caption="../report/page.rst",
+            category="Report",
+        ),
+    log:
+        f"{RESULTS}/logs/report/page.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report/page.tsv"
+    conda:
+        "../../envs/maps.yaml"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        version=cellmae.report.VERSION,
+        config=config,
+        plates=list(PLATES),
+        images=bool(IMAGED),
+        truth=SIMULATED,
+    script:
+        "../scripts/write_report.py"
+
+
+rule report:
+    input:
+        rules.write_report.output.page,
+    localrule: True

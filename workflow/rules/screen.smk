@@ -1,0 +1,140 @@
+# Plates as they lie on disk -> what images there are, and what was done to each well.
+
+import cellmae.screen
+
+if SIMULATED:
+
+    rule simulate_plate:
+        output:
+            manifest=f"{ROOT}/{{plate}}.json",
+        log:
+            f"{RESULTS}/logs/screen/{{plate}}.simulation.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/screen/{{plate}}.simulation.tsv"
+        conda:
+            "../../envs/maps.yaml"
+        threads: 4
+        resources:
+            mem_mb=lambda wildcards, threads: 500 + 300 * threads,
+            runtime=60,
+        params:
+            version=cellmae.screen.VERSION,
+            simulation=simulation_up_to,
+            experiment=lambda wildcards: PLATES[wildcards.plate].experiment,
+            plate=plate_number,
+        script:
+            "../scripts/simulate_plate.py"
+
+    rule simulate_truth:
+        output:
+            metadata=f"{ROOT}/metadata.csv",
+            relationships=f"{ROOT}/relationships.csv",
+            truth=f"{ROOT}/truth.parquet",
+        log:
+            f"{RESULTS}/logs/screen/truth.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/screen/truth.tsv"
+        conda:
+            "../../envs/maps.yaml"
+        threads: 1
+        resources:
+            mem_mb=500,
+            runtime=10,
+        params:
+            version=cellmae.screen.VERSION,
+            simulation=SCREEN.get("simulation"),
+        script:
+            "../scripts/simulate_truth.py"
+
+
+rule index_fields:
+    input:
+        rules.simulate_plate.output.manifest if SIMULATED else [],
+    output:
+        fields=f"{RESULTS}/screen/{{plate}}.fields.parquet",
+    log:
+        f"{RESULTS}/logs/screen/{{plate}}.fields.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/screen/{{plate}}.fields.tsv"
+    conda:
+        "../../envs/maps.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        version=cellmae.screen.VERSION,
+        plate=identity,
+        # Not the whole section: a changed label of the controls is no reason to tile and train again.
+        images={
+            key: SCREEN.get(key)
+            for key in ("layout", "root", "channels", "channel_ids", "pattern")
+        },
+        cache=f"{RESULTS}/screen/plates.json",
+    script:
+        "../scripts/index_fields.py"
+
+
+rule index_wells:
+    input:
+        fields=rules.index_fields.output.fields,
+    output:
+        wells=f"{RESULTS}/screen/{{plate}}.wells.parquet",
+    log:
+        f"{RESULTS}/logs/screen/{{plate}}.wells.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/screen/{{plate}}.wells.tsv"
+    conda:
+        "../../envs/maps.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        version=cellmae.screen.VERSION,
+        plate=identity,
+        # The digest stands for this plate's rows of the annotations and for their roles.
+        digest=lambda wildcards: PLATES[wildcards.plate].wells_digest,
+        cache=f"{RESULTS}/screen/plates.json",
+    script:
+        "../scripts/index_wells.py"
+
+
+rule summarise_screen:
+    input:
+        fields=expand(rules.index_fields.output.fields, plate=PLATES),
+        wells=expand(rules.index_wells.output.wells, plate=PLATES),
+    output:
+        json=f"{RESULTS}/screen/summary.json",
+        text=f"{RESULTS}/screen/summary.txt",
+    log:
+        f"{RESULTS}/logs/screen/summary.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/screen/summary.tsv"
+    conda:
+        "../../envs/maps.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, input: 1000 + 10 * int(input.size_mb),
+        runtime=30,
+    params:
+        version=cellmae.screen.VERSION,
+        root=ROOT,
+        channels=CHANNELS,
+        tile_size=config["tiles"]["size"],
+        training_crops={model: MODELS[model]["crops_total"] for model in TRAINED},
+        cache=f"{RESULTS}/screen/plates.json",
+    script:
+        "../scripts/summarise_screen.py"
+
+
+rule screen:
+    input:
+        summary=rules.summarise_screen.output.text,
+    log:
+        f"{RESULTS}/logs/screen/screen.log",
+    localrule: True
+    conda:
+        "../../envs/maps.yaml"
+    shell:
+        "cat {input.summary:q} 2> {log:q}"

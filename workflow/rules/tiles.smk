@@ -1,0 +1,35 @@
+# Fields -> a store of 8-bit fields, a grid of tiles and their quality.
+
+import cellmae.tiles
+
+
+rule tile_plate:
+    input:
+        fields=rules.index_fields.output.fields,
+    output:
+        table=f"{RESULTS}/tiles/{{plate}}.parquet",
+        manifest=f"{RESULTS}/tiles/{{plate}}.json",
+    log:
+        f"{RESULTS}/logs/tiles/{{plate}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tiles/{{plate}}.tsv"
+    conda:
+        "../../envs/maps.yaml"
+    threads: 4
+    resources:
+        mem_mb=lambda wildcards, threads: 1000 + 250 * threads,
+        runtime=120,
+    params:
+        version=cellmae.tiles.VERSION,
+        store=f"{RESULTS}/tiles/{{plate}}.zarr",
+        root=ROOT,
+        channels=CHANNELS,
+        tiles=config["tiles"],
+    script:
+        "../scripts/tile_plate.py"
+
+
+rule tiles:
+    input:
+        expand(rules.tile_plate.output.manifest, plate=PLATES if IMAGED else []),
+    localrule: True

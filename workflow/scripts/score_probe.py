@@ -1,0 +1,12 @@
+from cellmae.logging import job_log
+from cellmae.maps import score_probe
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        score_probe(
+            snakemake.params.aligned,
+            snakemake.input.truth,
+            output=snakemake.output.score,
+            genes=snakemake.output.errors,
+            **snakemake.params.resampling,
+        )

@@ -1,0 +1,14 @@
+from cellmae.logging import job_log
+from cellmae.maps import score_recall
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        score_recall(
+            snakemake.params.map,
+            dict(zip(snakemake.params.sources, snakemake.input.relationships, strict=True)),
+            output=snakemake.output.recall,
+            pairs=snakemake.output.pairs,
+            thresholds=snakemake.params.thresholds,
+            truth=snakemake.input.truth or None,
+            **snakemake.params.resampling,
+        )

@@ -1,0 +1,28 @@
+import pandas as pd
+
+from cellmae.files import atomic_path, write_json
+from cellmae.logging import job_log
+from cellmae.screen import estimate_cost, read_fields, read_wells, summarise, survey
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        params = snakemake.params
+        fields = pd.concat([read_fields(path) for path in snakemake.input.fields], ignore_index=True)
+        wells = pd.concat([read_wells(path) for path in snakemake.input.wells], ignore_index=True)
+        found = survey(snakemake.config["screen"], cache=params.cache)
+        summary = summarise(
+            fields,
+            wells,
+            plates_without_images=found.without_images,
+            plates_without_annotation=found.without_annotation,
+            cost=estimate_cost(
+                fields,
+                root=params.root,
+                channels=len(params.channels),
+                tile_size=params.tile_size,
+                training_crops=params.training_crops,
+            ),
+        )
+        write_json(snakemake.output.json, summary.as_json())
+        with atomic_path(snakemake.output.text) as partial:
+            partial.write_text(summary.as_text())
