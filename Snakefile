@@ -37,3 +37,5 @@ rule all:
     input:
         rules.report.input,
     localrule: True
+    message:
+        f"The report: {RESULTS}/report/index.html"

@@ -3,14 +3,19 @@
 import re
 import sys
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from textwrap import indent
 
 import cellmae.config
-import cellmae.models
 import cellmae.screen
 from cellmae.errors import CellmaeError
+from cellmae.files import read_manifest
 from cellmae.fitted import fitted_plates
+from cellmae.models import FAMILIES
+from cellmae.models.architecture import read_architecture
+
+SCHEMAS = f"{workflow.basedir}/workflow/schemas"
 
 
 def any_of(names):
@@ -26,22 +31,34 @@ def training_plates(model):
         key=f"models.{model}",
         listed=MODELS[model]["plates"],
         refit=MODELS[model]["refit"],
-        is_kept=lambda plate: Path(f"{RESULTS}/tiles/{plate}.json").exists(),
+        is_kept=has_tiles,
     )
 
 
+def has_tiles(plate):
+    """Say whether there are tiles of a removed plate that models of today can be trained on."""
+    path = Path(f"{RESULTS}/tiles/{plate}.json")
+    manifest = read_manifest(path, stage="tiles") if path.exists() else {}
+    wanted = {"tile_size": config["tiles"]["size"], "channels": CHANNELS}
+    return all(manifest.get(key) == value for key, value in wanted.items())
+
+
 def fit_plates(model, alignment):
-    """Return the plates that an alignment of a model's embeddings is fitted on."""
-    return fitted_plates(
+    """Return the plates that an alignment of a model's embeddings is fitted on, removed ones last."""
+
+    def is_kept(plate):
+        files = (f"embeddings/{model}/{plate}.json", f"screen/{plate}.wells.parquet")
+        return all(Path(RESULTS, file).exists() for file in files)
+
+    plates = fitted_plates(
         f"{RESULTS}/alignment/{model}/{alignment}.plates.json",
         PLATES,
         key=f"alignments.{alignment}",
         listed=ALIGNMENTS[alignment]["plates"],
         refit=ALIGNMENTS[alignment]["refit"],
-        is_kept=lambda plate: Path(
-            f"{RESULTS}/embeddings/{model}/{plate}.json"
-        ).exists(),
+        is_kept=is_kept,
     )
+    return sorted(plates, key=lambda plate: plate not in PLATES)
 
 
 def training_files(pattern):
@@ -87,28 +104,31 @@ def simulation_up_to(wildcards):
     }
 
 
+def models_that(trait):
+    """Return the models whose family has a trait, see `cellmae.models.Family`."""
+    return [
+        model
+        for model, spec in MODELS.items()
+        if getattr(FAMILIES[spec["family"]], trait)
+    ]
+
+
 try:
-    config = cellmae.config.validate(
-        config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml"
-    )
-    RESULTS, SCREEN, MODELS, ALIGNMENTS = (
-        config[key] for key in ("results", "screen", "models", "alignments")
-    )
-    ROOT, CHANNELS = SCREEN.get("root", ""), SCREEN.get(
-        "channels", []
-    )  # none in a screen of profiles
+    config = cellmae.config.validate(config, f"{SCHEMAS}/config.schema.yaml")
+    RESULTS = config["results"]
+    SCREEN = config["screen"]
+    ROOT = SCREEN.get("root", "")  # a screen of profiles has none
+    CHANNELS = SCREEN.get("channels", [])
     SIMULATED = SCREEN["layout"] == "simulated"
     PLATES = cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
-    FAMILIES = {
-        model: cellmae.models.FAMILIES[spec["family"]] for model, spec in MODELS.items()
-    }
-    TRAINED = [model for model, family in FAMILIES.items() if family.trained]
-    IMAGED = [model for model, family in FAMILIES.items() if family.needs_images]
+    MODELS = config["models"]
+    TRAINED = models_that("trained")
+    IMAGED = models_that("needs_images")
     TRAINING_PLATES = {model: training_plates(model) for model in TRAINED}
-    FIT_PLATES = {
-        (model, name): fit_plates(model, name)
-        for model in MODELS
-        for name in ALIGNMENTS
-    }
+    ALIGNMENTS = config["alignments"]
+    FIT_PLATES = {pair: fit_plates(*pair) for pair in product(MODELS, ALIGNMENTS)}
+    for spec in MODELS.values():
+        if "patch" in spec:  # raises what is wrong before the first job
+            read_architecture(spec, crop_size=config["tiles"]["size"])
 except CellmaeError as error:
     sys.exit(indent(str(error), "cellmae: "))

@@ -110,13 +110,14 @@ def _complete(value: Any, schema: Schema, root: Schema) -> Any:
         return value
     known = _known_keys(value, schema, root)
     completed = {}
+    others = schema.get("additionalProperties")
     for key in [*known, *(key for key in value if key not in known)]:
-        rules = known.get(key, schema.get("additionalProperties") or {})
+        rules = known.get(key) or (others if isinstance(others, Mapping) else {})
         found = value.get(key)
         if found is None and "default" in rules:
             found = copy.deepcopy(rules["default"])
         if key in value or "default" in rules:
-            completed[key] = _complete(found, rules if isinstance(rules, Mapping) else {}, root)
+            completed[key] = _complete(found, rules, root)
     return completed
 
 
@@ -144,22 +145,26 @@ def _applicable(value: Any, schema: Schema, root: Schema) -> Iterator[Schema]:
 def _explain(error: ValidationError, root: Schema) -> Iterator[str]:
     """Yield a line for each thing that a validation error says."""
     path = ".".join(str(key) for key in error.absolute_path)
-    rule, found, schema = error.validator_value, error.instance, error.schema
+    rule: Any = error.validator_value
+    found: Any = error.instance
+    schema: Any = error.schema
     match error.validator:
         case "additionalProperties" | "unevaluatedProperties":
             known = list(_known_keys(found, schema, root))
             for key in found:
                 # Where another error hides which keys belong, jsonschema calls right ones unevaluated, too.
                 if key not in known and _discriminated(found, schema):
-                    yield f"{_join(path, key)}: there is no such key{_closest(key, known)}; allowed are {_listing(known)}"
+                    meant = _closest(key, known)
+                    yield f"{_join(path, key)}: there is no such key{meant}; allowed are {_listing(known)}"
         case "required":
             for key in rule:
                 if key not in found:
                     about = _known_keys(found, schema, root).get(key, {}).get("description", "it is required")
                     yield f"{_join(path, key)}: found nothing, expected: {' '.join(about.split())}"
         case "type":
-            wanted = [rule] if isinstance(rule, str) else rule
-            yield f"{path}: found {_shown(found)}, expected {' or '.join(TYPES[name] for name in wanted)}{_hint(found, wanted)}"
+            types = [rule] if isinstance(rule, str) else rule
+            wanted = " or ".join(TYPES[name] for name in types)
+            yield f"{path}: found {_shown(found)}, expected {wanted}{_hint(found, types)}"
         case "const":
             yield f"{path}: found {_shown(found)}, expected {_shown(rule)}"
         case "enum":

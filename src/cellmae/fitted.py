@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from cellmae.errors import ConfigError
-from cellmae.files import read_json, write_json
+from cellmae.files import read_json, read_manifest, write_json
+from cellmae.logging import logger
 
 
 def fitted_plates(
@@ -61,3 +62,21 @@ def fitted_plates(
 def remember_plates(record: str | Path, plates: Sequence[str]) -> None:
     """Write down the plates of a fit, before it begins."""
     write_json(record, {"plates": list(plates)})
+
+
+def embedded_alike(manifests: Sequence[str | Path]) -> list[bool]:
+    """Say of each plate whether it was embedded with the same weights as the first.
+
+    A plate that has been removed from the screen keeps its vectors when a model is trained anew; an alignment
+    cannot be fitted on both kinds.
+
+    Parameters
+    ----------
+    manifests
+        Manifests of the stage embeddings, that of a plate of the screen first.
+    """
+    weights = [read_manifest(path, stage="embeddings")["weights_digest"] for path in manifests]
+    for path, digest in zip(manifests, weights, strict=True):
+        if digest != weights[0]:
+            logger.warning("%s is of other weights than %s: the plate is left out of the fit", path, manifests[0])
+    return [digest == weights[0] for digest in weights]

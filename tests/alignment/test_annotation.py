@@ -18,7 +18,7 @@ def embedded(plate, wells=WELLS, *, features=5, weights="abc", seed=0):
     obs["row"] = [1 + "AB".index(well[0]) for well in wells]
     obs["column"] = [int(well[1:]) for well in wells]
     obs["crops"] = 4
-    obs.index = plate + "_" + obs["well"]
+    obs.index = [f"{plate}_{well}" for well in wells]
     X = np.random.default_rng(seed).normal(size=(len(wells), features)).astype(np.float32)
     return AnnData(X, obs=obs, uns={"cellmae": {"stage": "embeddings", "model": "m", "weights_digest": weights}})
 

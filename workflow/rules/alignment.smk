@@ -2,12 +2,10 @@
 
 import cellmae.alignment
 
-EMBEDDED = f"{RESULTS}/embeddings/{{model}}/{{plate}}"
-
 
 rule fit_alignment:
     input:
-        embeddings=fit_files(f"{EMBEDDED}.json"),
+        embeddings=fit_files(rules.embed_plate.output.manifest),
         wells=fit_files(rules.index_wells.output.wells),
     output:
         fit=f"{RESULTS}/alignment/{{model}}/{{alignment}}.fit.h5",
@@ -25,9 +23,8 @@ rule fit_alignment:
     params:
         version=cellmae.alignment.VERSION,
         alignment=lambda wildcards: without_plates(ALIGNMENTS[wildcards.alignment]),
-        plates=lambda wildcards: FIT_PLATES[wildcards.model, wildcards.alignment],
-        embeddings=fit_files(f"{EMBEDDED}.h5ad"),
-        record=f"{RESULTS}/alignment/{{model}}/{{alignment}}.plates.json",
+    message:
+        "Fitting the alignment {wildcards.alignment} on {wildcards.model}"
     script:
         "../scripts/fit_alignment.py"
 
@@ -35,7 +32,9 @@ rule fit_alignment:
 rule apply_alignment:
     input:
         fit=rules.fit_alignment.output.manifest,
-        embeddings=expand(f"{EMBEDDED}.json", plate=PLATES, allow_missing=True),
+        embeddings=expand(
+            rules.embed_plate.output.manifest, plate=PLATES, allow_missing=True
+        ),
         wells=expand(rules.index_wells.output.wells, plate=PLATES),
     output:
         wells=f"{RESULTS}/alignment/{{model}}/{{alignment}}.h5ad",
@@ -52,10 +51,9 @@ rule apply_alignment:
         runtime=120,
     params:
         version=cellmae.alignment.VERSION,
-        embeddings=lambda wildcards: expand(
-            f"{EMBEDDED}.h5ad", model=wildcards.model, plate=PLATES
-        ),
         fit=rules.fit_alignment.output.fit,
+    message:
+        "Aligning {wildcards.model} by {wildcards.alignment}"
     script:
         "../scripts/apply_alignment.py"
 

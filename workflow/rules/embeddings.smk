@@ -26,8 +26,9 @@ rule embed_plate:
         runtime=120,
     params:
         version=cellmae.embeddings.VERSION,
-        store=rules.tile_plate.params.store,
         batch_size=64,
+    message:
+        "Embedding {wildcards.plate} with {wildcards.model}"
     script:
         "../scripts/embed_plate.py"
 
@@ -57,6 +58,8 @@ rule embed_features:
         plate=identity,
         columns=SCREEN.get("columns", {}),
         features=lambda wildcards: MODELS[wildcards.model]["columns"],
+    message:
+        "Taking the profiles {wildcards.model} of {wildcards.plate}"
     script:
         "../scripts/embed_features.py"
 

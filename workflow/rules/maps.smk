@@ -27,6 +27,8 @@ rule build_map:
         version=cellmae.maps.VERSION,
         aligned=rules.apply_alignment.output.wells,
         aggregate=config["maps"]["aggregate"],
+    message:
+        "Mapping {wildcards.model}, aligned by {wildcards.alignment}"
     script:
         "../scripts/build_map.py"
 
@@ -57,6 +59,8 @@ rule score_recall:
         sources=list(config["maps"]["relationships"]),
         thresholds=config["maps"]["thresholds"],
         resampling=RESAMPLING,
+    message:
+        "Scoring the recall of {wildcards.model}, aligned by {wildcards.alignment}"
     script:
         "../scripts/score_recall.py"
 
@@ -86,6 +90,8 @@ if SIMULATED:
             version=cellmae.maps.VERSION,
             aligned=rules.apply_alignment.output.wells,
             resampling=RESAMPLING,
+        message:
+            "Probing {wildcards.model}, aligned by {wildcards.alignment}"
         script:
             "../scripts/score_probe.py"
 
@@ -121,6 +127,8 @@ rule compare_models:
         version=cellmae.maps.VERSION,
         thresholds=config["maps"]["thresholds"],
         resampling=RESAMPLING,
+    message:
+        "Comparing the models"
     script:
         "../scripts/compare_models.py"
 

@@ -35,8 +35,8 @@ rule pretrain_model:
         spec=lambda wildcards: without_plates(MODELS[wildcards.model]),
         channels=CHANNELS,
         crop_size=config["tiles"]["size"],
-        plates=lambda wildcards: TRAINING_PLATES[wildcards.model],
-        stores=training_files(f"{RESULTS}/tiles/{{plate}}.zarr"),
+    message:
+        "Training {wildcards.model}"
     script:
         "../scripts/pretrain_model.py"
 
@@ -61,6 +61,8 @@ rule build_baseline:
         spec=lambda wildcards: MODELS[wildcards.model],
         channels=CHANNELS,
         crop_size=config["tiles"]["size"],
+    message:
+        "Building {wildcards.model}"
     script:
         "../scripts/build_baseline.py"
 

@@ -44,6 +44,8 @@ rule write_report:
         plates=list(PLATES),
         images=bool(IMAGED),
         truth=SIMULATED,
+    message:
+        "Writing the report"
     script:
         "../scripts/write_report.py"
 

@@ -13,15 +13,17 @@ if SIMULATED:
             f"{RESULTS}/benchmarks/screen/{{plate}}.simulation.tsv"
         conda:
             "../../envs/maps.yaml"
-        threads: 4
+        threads: 1
         resources:
-            mem_mb=lambda wildcards, threads: 500 + 300 * threads,
+            mem_mb=1000,
             runtime=60,
         params:
             version=cellmae.screen.VERSION,
             simulation=simulation_up_to,
             experiment=lambda wildcards: PLATES[wildcards.plate].experiment,
             plate=plate_number,
+        message:
+            "Drawing the plate {wildcards.plate}"
         script:
             "../scripts/simulate_plate.py"
 
@@ -43,6 +45,8 @@ if SIMULATED:
         params:
             version=cellmae.screen.VERSION,
             simulation=SCREEN.get("simulation"),
+        message:
+            "Writing what the simulation knows of itself"
         script:
             "../scripts/simulate_truth.py"
 
@@ -71,6 +75,8 @@ rule index_fields:
             for key in ("layout", "root", "channels", "channel_ids", "pattern")
         },
         cache=f"{RESULTS}/screen/plates.json",
+    message:
+        "Listing the images of {wildcards.plate}"
     script:
         "../scripts/index_fields.py"
 
@@ -96,6 +102,8 @@ rule index_wells:
         # The digest stands for this plate's rows of the annotations and for their roles.
         digest=lambda wildcards: PLATES[wildcards.plate].wells_digest,
         cache=f"{RESULTS}/screen/plates.json",
+    message:
+        "Annotating the wells of {wildcards.plate}"
     script:
         "../scripts/index_wells.py"
 
@@ -124,6 +132,8 @@ rule summarise_screen:
         tile_size=config["tiles"]["size"],
         training_crops={model: MODELS[model]["crops_total"] for model in TRAINED},
         cache=f"{RESULTS}/screen/plates.json",
+    message:
+        "Summing up the screen"
     script:
         "../scripts/summarise_screen.py"
 
@@ -136,5 +146,7 @@ rule screen:
     localrule: True
     conda:
         "../../envs/maps.yaml"
+    message:
+        "The screen:"
     shell:
         "cat {input.summary:q} 2> {log:q}"

@@ -21,10 +21,11 @@ rule tile_plate:
         runtime=120,
     params:
         version=cellmae.tiles.VERSION,
-        store=f"{RESULTS}/tiles/{{plate}}.zarr",
         root=ROOT,
         channels=CHANNELS,
         tiles=config["tiles"],
+    message:
+        "Tiling {wildcards.plate}"
     script:
         "../scripts/tile_plate.py"
 

@@ -1,10 +1,12 @@
+from pathlib import Path
+
 from cellmae.alignment import align_plates
 from cellmae.logging import job_log
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         align_plates(
-            snakemake.params.embeddings,
+            [Path(manifest).with_suffix(".h5ad") for manifest in snakemake.input.embeddings],
             snakemake.input.wells,
             fit=snakemake.params.fit,
             output=snakemake.output.wells,

@@ -6,7 +6,7 @@ from cellmae.logging import job_log
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         embed_plate(
-            store=snakemake.params.store,
+            store=Path(snakemake.input.tiles).with_suffix(".zarr"),
             table=snakemake.input.table,
             model=Path(snakemake.input.model).parent,
             output=snakemake.output.wells,

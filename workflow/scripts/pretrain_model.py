@@ -6,16 +6,16 @@ from cellmae.pretraining import pretrain
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
-        params = snakemake.params
         folder = Path(snakemake.output.record).parent
-        remember_plates(folder / "plates.json", params.plates)
+        manifests = [Path(manifest) for manifest in snakemake.input.manifests]
+        remember_plates(folder / "plates.json", [manifest.stem for manifest in manifests])
         pretrain(
-            params.spec,
-            stores=params.stores,
+            snakemake.params.spec,
+            stores=[manifest.with_suffix(".zarr") for manifest in manifests],
             tables=snakemake.input.tables,
-            manifests=snakemake.input.manifests,
-            channels=params.channels,
-            crop_size=params.crop_size,
+            manifests=manifests,
+            channels=snakemake.params.channels,
+            crop_size=snakemake.params.crop_size,
             folder=folder,
             threads=snakemake.threads,
         )

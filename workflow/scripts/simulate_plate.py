@@ -11,5 +11,4 @@ if __name__ == "__main__":
             experiment=snakemake.params.experiment,
             plate=snakemake.params.plate,
             manifest=snakemake.output.manifest,
-            threads=snakemake.threads,
         )

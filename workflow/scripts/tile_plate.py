@@ -1,16 +1,19 @@
+from pathlib import Path
+
 from cellmae.logging import job_log
 from cellmae.screen import read_fields
 from cellmae.tiles import tile_plate
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
+        manifest = Path(snakemake.output.manifest)
         tile_plate(
             read_fields(snakemake.input.fields),
             root=snakemake.params.root,
             channels=snakemake.params.channels,
-            store=snakemake.params.store,
+            store=manifest.with_suffix(".zarr"),  # no output: Snakemake would put a file of its own into the folder
             table=snakemake.output.table,
-            manifest=snakemake.output.manifest,
+            manifest=manifest,
             threads=snakemake.threads,
             **snakemake.params.tiles,
         )

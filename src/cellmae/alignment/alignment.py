@@ -123,10 +123,15 @@ class Alignment:
             "options": dict(self.options),
             "components": len(self.steps.axes.components),
             "dimensions": self.steps.whitening.matrix.shape[1],
-            "centre_weight_of_own_controls": float(self.batches.own_weight.mean()),
-            "whitening_weight_of_all_wells": self.steps.whitening.borrowed,
+            **(self._borrowing() if self.method == "tvn" else {}),
             "fit_plates": list(self.plates),
             "fit_digest": self.digest,
+        }
+
+    def _borrowing(self) -> dict[str, float]:
+        return {
+            "centre_weight_of_own_controls": float(self.batches.own_weight.mean()),
+            "whitening_weight_of_all_wells": self.steps.whitening.borrowed,
         }
 
     def save(self, path: str | Path) -> None:
@@ -194,10 +199,8 @@ def fit_alignment(
         batches=steps.estimate(X, batches),
     )
     logger.info(
-        "alignment %s: %d wells, %d controls, %d batches, %d components; weight of a batch's own controls in its "
-        "centre %.2f, of all wells in the whitening %.2f",
-        method, adata.n_obs, len(batches.all_controls), len(batches.names), len(steps.axes.components),
-        alignment.batches.own_weight.mean(), steps.whitening.borrowed,
+        "alignment: %d wells, %d controls, %d batches; %s",
+        adata.n_obs, len(batches.all_controls), len(batches.names), alignment.describe(),
     )  # fmt: skip
     return alignment
 

@@ -74,7 +74,7 @@ class Centring:
         weight = self._own_weight(everything.count, control.count)
         borrowed = everything.mean - self.offset
         centre = borrowed + weight[:, None] * (control.mean - borrowed)
-        scale = np.sqrt(self._shrunk_ratio(control))
+        scale = self._scale(control)
         return Locations(centre * np.where(np.isinf(self.unit), 0, self.unit), scale * self.unit, weight)
 
     def _own_weight(self, wells: NDArray, controls: NDArray) -> NDArray[np.float64]:
@@ -85,12 +85,13 @@ class Centring:
         weight = np.divide(self.offset_variance, total, out=np.ones(len(wells)), where=total > 0)
         return np.where(controls > 0, weight, 0.0)
 
-    def _shrunk_ratio(self, control: Moments) -> NDArray[np.float64]:
+    def _scale(self, control: Moments) -> NDArray[np.float64]:
+        # Ratios are shrunk as they are, not their logarithms: a feature that hardly varies among the controls
+        # of one batch must not be blown up there.
         ratio = _relative(control.variance, self.control_variance)
-        sampling = 2 / np.maximum(control.freedom, 1)
-        total = self.ratio_variance + sampling
+        total = self.ratio_variance + 2 / np.maximum(control.freedom, 1)
         weight = np.where(control.freedom > 0, self.ratio_variance / total, 0)
-        return 1 + weight[:, None] * (ratio - 1)
+        return np.sqrt(1 + weight[:, None] * (ratio - 1))
 
 
 def fit_centring(X: NDArray, batches: BatchRows) -> Centring:
@@ -132,15 +133,14 @@ def _sampling(noise: float, wells: NDArray, controls: NDArray) -> NDArray[np.flo
     return noise * (1 / np.maximum(controls, 1) - 1 / wells)
 
 
-def _ratio_variance(control: Moments, control_variance: NDArray) -> float:
+def _ratio_variance(control: Moments, reference: NDArray) -> float:
     """Return the variance of variance ratios beyond 2/(n - 1), what sampling gives to Gaussian controls."""
     seen = control.freedom > 0
-    if seen.sum() < 2:
+    if np.count_nonzero(seen) < 2:
         return 0.0
-    ratio = _relative(control.variance[seen], control_variance)
-    observed = ((ratio - 1) ** 2).mean(axis=1)
     freedom = control.freedom[seen]
-    return float(max((freedom @ observed - 2 * seen.sum()) / freedom.sum(), 0))
+    observed = np.square(_relative(control.variance[seen], reference) - 1).mean(axis=1)
+    return float(max(np.average(observed - 2 / freedom, weights=freedom), 0))
 
 
 def _relative(variance: NDArray, reference: NDArray) -> NDArray[np.float64]:

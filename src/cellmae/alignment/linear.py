@@ -52,7 +52,8 @@ def principal_axes(X: NDArray[np.float64], components: int | None = None, *, cen
     wells, features = X.shape
     limit = min(wells, features)
     solver = "covariance_eigh" if wells >= features else "full"
-    fitted = PCA(min(components or limit, limit), svd_solver=solver).fit(X)
+    with np.errstate(invalid="ignore"):  # scikit-learn's ratio of variances, 0 / 0 where nothing varies
+        fitted = PCA(min(components or limit, limit), svd_solver=solver).fit(X)
     variance = fitted.explained_variance_
     rank = max(1, int(np.count_nonzero(variance > RELATIVE_RANK * variance.max())))
     total = X.var(axis=0, ddof=1).sum()

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import anndata
+from anndata import AnnData
 
 from cellmae.alignment import VERSION
 from cellmae.alignment.alignment import Alignment, fit_alignment
 from cellmae.alignment.annotation import annotate, digest_wells
+from cellmae.embeddings import read_embeddings
 from cellmae.files import atomic_path, write_manifest
 from cellmae.screen import read_wells
 
@@ -79,5 +80,5 @@ def align_plates(
     )
 
 
-def _read_plates(embeddings: Sequence[str | Path], wells: Sequence[str | Path]) -> anndata.AnnData:
-    return annotate([anndata.read_h5ad(path) for path in embeddings], [read_wells(path) for path in wells])
+def _read_plates(embeddings: Sequence[str | Path], wells: Sequence[str | Path]) -> AnnData:
+    return annotate([read_embeddings(path) for path in embeddings], [read_wells(path) for path in wells])

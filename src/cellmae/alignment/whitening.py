@@ -4,6 +4,7 @@ Typical variation normalisation: Ando, McLean and Berndl 2017, *Improving Phenot
 High-Content Imaging Screens*, bioRxiv 161422.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,10 @@ from cellmae.alignment.linear import inverse_root, principal_axes, shrink, shrin
 from cellmae.alignment.moments import BatchRows, within_covariance
 from cellmae.errors import DataError
 from cellmae.logging import logger
+
+FOLDS = 5
+WEIGHTS = np.array([1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.003, 0.001])
+"""Never zero, so that no direction is divided by nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,8 @@ def no_whitening(Y: NDArray, batches: BatchRows) -> Whitening:
 def shrunk_whitening(Y: NDArray, batches: BatchRows) -> Whitening:
     """Whiten by the covariance of controls within batches, shrunk towards that of all wells.
 
-    In coordinates that whiten all wells, the covariance of the controls is shrunk towards a multiple of the
-    identity, which there *is* the covariance of all wells. The weight is the one that minimises the expected
-    error of the covariance (:func:`~cellmae.alignment.linear.shrinkage_weight`): near 1 where controls are
-    few for the number of dimensions or vary as all wells do, towards 0 where many controls say otherwise.
+    In coordinates that whiten all wells, the covariance of the controls is blended with a multiple of the
+    identity, which there *is* the covariance of all wells; :func:`borrowed_weight` chooses the weight.
 
     Parameters
     ----------
@@ -60,10 +63,60 @@ def shrunk_whitening(Y: NDArray, batches: BatchRows) -> Whitening:
     """
     covariance, freedom = within_covariance(Y, batches.wells)
     by_all = inverse_root(shrink(covariance, shrinkage_weight(covariance, freedom)))
-    covariance, freedom = within_covariance(Y @ by_all, batches.controls)
-    borrowed = shrinkage_weight(covariance, freedom)
+    covariance, _ = within_covariance(Y @ by_all, batches.controls)
+    borrowed = borrowed_weight(Y @ by_all, batches)
     by_controls = inverse_root(shrink(covariance, borrowed)) if covariance.any() else np.eye(len(covariance))
     return Whitening(np.zeros(Y.shape[1]), by_all @ by_controls, borrowed)
+
+
+def borrowed_weight(Z: NDArray, batches: BatchRows) -> float:
+    """Choose on held-out controls how much of all wells' covariance to blend with that of the controls.
+
+    Let the covariance of all wells be the identity and that of controls C, so that the effects of
+    perturbations have the covariance I - C. With the metric M, the inner product of two wells of one
+    perturbation is larger than that of unrelated wells by tr(M (I - C)) in expectation, and unrelated ones
+    scatter by |M|, the root of tr(M^2). The weight maximises the ratio of the two, where M is the inverse of
+    the blended covariance of some controls and tr(M C) the mean squared length of the others.
+
+    Parameters
+    ----------
+    Z
+        Wells in coordinates that whiten all of them, shape (wells, components).
+    batches
+        Rows of the batches.
+
+    Returns
+    -------
+    float
+        1, all wells alone, where controls are too few to hold any out.
+    """
+    ratios = list(_held_out_ratios(Z, batches))
+    return float(WEIGHTS[np.mean(ratios, axis=0).argmax()]) if ratios else 1.0
+
+
+def _held_out_ratios(Z: NDArray, batches: BatchRows) -> Iterator[NDArray[np.float64]]:
+    """Yield for each fold of controls the ratio of :func:`borrowed_weight`, shape (weights,)."""
+    numbers = np.cumsum([0, *(len(rows) for rows in batches.controls)])
+    for fold in range(FOLDS):
+        held_out = [
+            (np.arange(len(rows)) + start) % FOLDS == fold
+            for rows, start in zip(batches.controls, numbers[:-1], strict=True)
+        ]
+        kept = [rows[~held] for rows, held in zip(batches.controls, held_out, strict=True)]
+        covariance, freedom = within_covariance(Z, kept)
+        tests = [
+            (Z[rows[held]] - Z[others].mean(axis=0)) / np.sqrt(1 + 1 / len(others))
+            for rows, held, others in zip(batches.controls, held_out, kept, strict=True)
+            if len(others)
+        ]
+        test = np.concatenate([np.empty((0, Z.shape[1])), *tests])
+        if not (freedom and len(test) and covariance.any()):
+            continue
+        values, vectors = np.linalg.eigh(covariance)
+        values = np.maximum(values, 0)
+        metric = 1 / (np.outer(1 - WEIGHTS, values) + np.outer(WEIGHTS, np.full(len(values), values.mean())))
+        control = metric @ np.square(test @ vectors).mean(axis=0)
+        yield (metric.sum(axis=1) - control) / np.sqrt(np.square(metric).sum(axis=1))
 
 
 def control_whitening(Y: NDArray, batches: BatchRows) -> Whitening:

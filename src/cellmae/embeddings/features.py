@@ -11,8 +11,8 @@ import pandas as pd
 from cellmae.embeddings.wells import write_embeddings
 from cellmae.errors import ConfigError, DataError
 from cellmae.logging import logger
-from cellmae.screen.metadata import COMMON_PREFIX, as_text, find_column, read_metadata
-from cellmae.screen.wells import parse_wells
+from cellmae.screen.annotations import annotate
+from cellmae.screen.metadata import COMMON_PREFIX, find_column, read_metadata
 
 KEY = "models.table"
 MAX_MISSING_SHARE = 0.05
@@ -60,48 +60,63 @@ def embed_features(
     """
     path = Path(table)
     rows = read_metadata(path, key=KEY)
-    keys = {
-        use: find_column(name, rows.columns, key=f"screen.columns.{use}", path=path)
-        for use in ("plate", "well", "batch")
-        if isinstance(name := columns.get(use, use if use != "batch" else None), str)
-    }
-    values = _numbers(rows, select_features(rows, features, spared=set(keys.values()), path=path))
-    missing = values.isna()
-    share = missing.mean()
-    dropped = share.index[share > MAX_MISSING_SHARE]
+    names, keys = _name_wells(rows, columns, path)
+    values = _read_features(rows, select_features(rows, features, spared=keys, path=path))
+    share = values.isna().mean()
+    dropped = [str(name) for name in share.index[share > MAX_MISSING_SHARE]]
     values = values.drop(columns=dropped)
     if values.empty:
         raise DataError(f"{path}: every feature is missing in more than {MAX_MISSING_SHARE:.0%} of the wells")
 
-    here = as_text(rows[keys["plate"]]) == plate["name"]
-    if "batch" in keys and plate["experiment"]:
-        here &= as_text(rows[keys["batch"]]) == plate["experiment"]
-    here = here.fillna(False).to_numpy(bool)
-    if not here.any():
-        raise DataError(f"{path} has no row of the plate '{plate['name']}' in its column '{keys['plate']}'")
-    wells = parse_wells(as_text(rows.loc[here, keys["well"]]))
-    if wells["well"].duplicated().any():
-        twice = wells.loc[wells["well"].duplicated(), "well"].iloc[0]
-        raise DataError(f"{path}: the well {twice} of the plate '{plate['name']}' has several rows; keep one a well")
-    values, whole = values[here], ~missing.loc[here, values.columns].any(axis=1)
+    wells = _wells_of_plate(names, plate, path)
+    values = values.loc[wells.index]
+    whole = values.notna().all(axis=1)
     if not whole.any():
         raise DataError(f"{path}: every well of the plate '{plate['name']}' misses a feature")
     _report_losses(plate["slug"], len(dropped), int((~whole).sum()))
 
-    obs = wells[whole].sort_values(["row", "column"])
-    vectors = values.loc[obs.index].to_numpy(np.float32)
-    obs = obs[["well", "row", "column"]].astype({"row": "int32", "column": "int32"})
     identity = {"plate": plate["slug"], "plate_name": plate["name"], "batch": plate["batch"]}
     write_embeddings(
         output,
         manifest,
-        vectors=vectors,
-        features=pd.Index(values.columns.astype(str)),
-        obs=obs.assign(**identity)[[*identity, "well", "row", "column"]],
+        vectors=values[whole].to_numpy(),
+        features=values.columns,
+        obs=wells[whole].assign(**identity)[[*identity, *wells.columns]],
         source={"model": model, "weights_digest": ""},
-        lost=[{"well": well, "reason": "a feature is missing"} for well in wells.loc[~whole, "well"].sort_values()],
-        dropped_features=list(map(str, dropped)),
+        lost=[{"well": well, "reason": "a feature is missing"} for well in wells.loc[~whole, "well"]],
+        dropped_features=dropped,
     )
+
+
+def _name_wells(rows: pd.DataFrame, columns: Mapping[str, Any], path: Path) -> tuple[pd.DataFrame, set[str]]:
+    """Return ``plate_name``, ``well``, ``row``, ``column`` and perhaps ``experiment`` of each row, and their columns."""
+    uses = {"plate": "plate", "well": "well"} | {
+        use: columns[use] for use in ("plate", "well", "batch") if use in columns
+    }
+    keys = {
+        find_column(name, rows.columns, key=f"screen.columns.{use}", path=path)
+        for use, named in uses.items()
+        for name in ([named] if isinstance(named, str) else named)
+    }
+    # What was done to the wells is of no interest here: the well itself stands for it.
+    names = annotate(rows[list(keys)], uses | {"perturbation": uses["well"]}, {}, path=path)
+    return names, keys
+
+
+def _wells_of_plate(names: pd.DataFrame, plate: Mapping[str, str], path: Path) -> pd.DataFrame:
+    """Return ``well``, ``row`` and ``column`` of a plate's rows, in the order of rows and columns."""
+    here = names["plate_name"] == plate["name"]
+    if "experiment" in names:
+        here &= names["experiment"] == plate["experiment"]
+    wells = names.loc[here, ["well", "row", "column"]].sort_values(["row", "column"])
+    if wells.empty:
+        raise DataError(f"{path} has no row of the plate '{plate['name']}': look at the key screen.columns.plate")
+    twice = wells.loc[wells["well"].duplicated(), "well"]
+    if len(twice):
+        raise DataError(
+            f"{path}: the well {twice.iloc[0]} of the plate '{plate['name']}' has several rows; keep one a well"
+        )
+    return wells.astype({"row": "int32", "column": "int32"})
 
 
 def select_features(
@@ -131,21 +146,30 @@ def select_features(
 def _is_numeric(column: pd.Series) -> bool:
     if pd.api.types.is_bool_dtype(column):
         return False
+    numbers = _numbers(column)
+    return bool(numbers.notna().any()) and not _is_garbled(column, numbers).any()
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """Return a column as numbers; text that is none becomes NaN."""
     if pd.api.types.is_numeric_dtype(column):
-        return True
-    present = column.dropna()
-    return len(present) > 0 and bool(pd.to_numeric(present.astype("object"), errors="coerce").notna().all())
+        return column
+    return pd.to_numeric(column.astype("object"), errors="coerce")
 
 
-def _numbers(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def _is_garbled(column: pd.Series, numbers: pd.Series) -> pd.Series:
+    return numbers.isna() & column.notna()
+
+
+def _read_features(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Return columns as float32, with infinite values as missing ones."""
     columns = {}
     for name in names:
-        column = pd.to_numeric(rows[name].astype("object"), errors="coerce")
-        if (column.isna() & rows[name].notna()).any():
-            wrong = rows.loc[column.isna() & rows[name].notna(), name].iloc[0]
-            raise ConfigError(f"models.columns: '{name}' holds '{wrong}', which is no number; choose other columns")
-        columns[name] = column.to_numpy(np.float32)
+        numbers = _numbers(rows[name])
+        garbled = rows.loc[_is_garbled(rows[name], numbers), name]
+        if len(garbled):
+            raise ConfigError(f"models.columns: '{name}' holds '{garbled.iloc[0]}', no number; choose other columns")
+        columns[name] = numbers.to_numpy(np.float32, na_value=np.nan)
     return pd.DataFrame(columns, index=rows.index).replace([np.inf, -np.inf], np.nan)
 
 

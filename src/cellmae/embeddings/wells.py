@@ -1,6 +1,5 @@
 """The AnnData of a plate's wells, and the manifest beside it."""
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,12 +71,10 @@ def write_embeddings(
 def read_embeddings(path: str | Path) -> ad.AnnData:
     """Read the wells of a plate: ``X`` (wells, dim) float32, ``obs`` a row a well, where from in ``uns``."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            return ad.read_h5ad(path)
+        return ad.read_h5ad(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the stage embeddings for this plate") from None
-    except (OSError, KeyError, ad.io.IORegistryError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise DataError(
             f"{path} is damaged ({str(error).splitlines()[0]}): delete it with its manifest and run snakemake again"
         ) from None

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from cellmae.errors import DataError
+from cellmae.errors import ConfigError, DataError
 from cellmae.files import atomic_path
 from cellmae.logging import logger
 from cellmae.maps.bootstrap import interval, resampled_shares
@@ -73,9 +73,14 @@ def recall(
 
     Raises
     ------
+    ConfigError
+        Thresholds that are no shares in ascending order.
     DataError
         Duplicate names in the map, or sources none of which has a pair in it.
     """
+    for low, high in thresholds:
+        if not 0 <= low < high <= 1:
+            raise ConfigError(f"maps.thresholds: found [{low}, {high}], expected two shares, the lower one first")
     names = perturbations.obs_names
     if not names.is_unique:
         raise DataError(f"the map holds {names[names.duplicated()][0]} more than once: aggregate it first")
@@ -255,4 +260,5 @@ def _skipped(sources: Iterable[str], thresholds: Thresholds, map_genes: int, rea
 
 def _mismatch(source: str, known: pd.DataFrame, names: pd.Index) -> str:
     theirs = pd.unique(known[ENTITIES].to_numpy().ravel())
-    return f"{source} has no pair whose members are both in the map: it names {listing(theirs, 4)}, the map {listing(names, 4)}"
+    ours = listing(names, 4)
+    return f"{source} has no pair with both members in the map: it names {listing(theirs, 4)}, the map {ours}"

@@ -8,7 +8,7 @@ VERSION = 1
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "architecture": ["SIZES", "Architecture"],
+        "architecture": ["SIZES", "Architecture", "read_architecture"],
         "devices": ["choose_device"],
         "families": ["FAMILIES", "Encoder", "Family"],
         "folders": ["build_baseline", "load_encoder", "read_model", "save_encoder"],

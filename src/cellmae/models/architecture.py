@@ -5,14 +5,35 @@ Nothing here needs torch, so that a configuration can be checked before the firs
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any
 
 from cellmae.errors import ConfigError
 
+COMMON_PATCHES = (4, 8, 16, 32)  # what a message proposes
+
 
 @dataclass(frozen=True)
-class Size:
-    """Dimensions that go by one name."""
+class Architecture:
+    """Dimensions of a vision transformer, and of the decoder that trains it.
+
+    Attributes
+    ----------
+    width, depth, heads
+        Of the encoder.
+    decoder_width, decoder_depth, decoder_heads
+        Of the decoder.
+    drop_path
+        Rate of stochastic depth at the last block; it grows linearly from 0 at the first.
+    layer_scale
+        Initial value of LayerScale; 0 leaves it out.
+    patch
+        Edge of a patch in pixels; it divides the crop.
+    final_norm
+        Normalise the tokens after the last block. The paper's encoders do not: timm's ``global_pool="avg"``
+        makes that norm an identity.
+    embed_block
+        How many blocks a crop passes before its patch tokens are averaged; None is all of them.
+    """
 
     width: int
     depth: int
@@ -22,90 +43,58 @@ class Size:
     decoder_heads: int
     drop_path: float
     layer_scale: float
+    patch: int = 16
+    final_norm: bool = False
+    embed_block: int | None = None
 
 
 SIZES = {
-    # Deep networks need LayerScale to begin near the identity; four blocks that see 10^5 crops do not get far from it.
-    "tiny": Size(128, 4, 4, 64, 2, 4, drop_path=0.0, layer_scale=0.1),
-    "small": Size(384, 12, 6, 512, 8, 16, drop_path=0.1, layer_scale=1e-4),
-    "base": Size(768, 12, 12, 512, 8, 16, drop_path=0.1, layer_scale=1e-4),
-    "large": Size(1024, 24, 16, 512, 8, 16, drop_path=0.3, layer_scale=1e-4),
+    # LayerScale starts deep networks near the identity; four blocks and 10^5 crops would not leave it.
+    "tiny": Architecture(128, 4, 4, 64, 2, 4, drop_path=0.0, layer_scale=0.1),
+    "small": Architecture(384, 12, 6, 512, 8, 16, drop_path=0.1, layer_scale=1e-4),
+    "base": Architecture(768, 12, 12, 512, 8, 16, drop_path=0.1, layer_scale=1e-4),
+    "large": Architecture(1024, 24, 16, 512, 8, 16, drop_path=0.3, layer_scale=1e-4),
 }
 """``small``, ``base`` and ``large`` as in Kraus et al. 2023 (arXiv 2309.16064); ``tiny`` is for CPUs."""
 
+KEYS = {"size", *(field.name for field in fields(Architecture))} - {"width", "depth", "heads"}
+"""Keys of a model's configuration: the size, and what may differ from it."""
 
-@dataclass(frozen=True)
-class Architecture:
-    """The keys of a vision transformer and its decoder.
 
-    Attributes
+def read_architecture(spec: Mapping[str, Any], *, crop_size: int) -> Architecture:
+    """Take the architecture from a model's configuration; what it does not say, or leaves null, the size says.
+
+    Parameters
     ----------
-    size
-        A key of :data:`SIZES`, from which come all values below that are None.
-    patch
-        Edge of a patch in pixels; it divides the crop.
-    layer_scale
-        Initial value of LayerScale; 0 leaves it out.
-    drop_path
-        Rate of stochastic depth at the last block; it grows linearly from 0 at the first.
-    final_norm
-        Normalise the tokens after the last block. The paper's encoders do not: timm's ``global_pool="avg"``
-        makes that norm an identity.
-    embed_block
-        How many blocks a crop passes before its patch tokens are averaged; None is all of them.
-    decoder_width, decoder_depth, decoder_heads
-        Dimensions of the decoder.
+    spec
+        Configuration of the model, an entry of ``models``.
+    crop_size
+        Edge of the crops in pixels.
+
+    Raises
+    ------
+    ConfigError
+        Names the key that is unknown or does not fit.
     """
+    name = spec.get("size", "tiny")
+    if name not in SIZES:
+        raise ConfigError(f"models.size: '{name}' is unknown; one of {', '.join(SIZES)}")
+    given = {key: spec[key] for key in KEYS - {"size"} if spec.get(key) is not None}
+    architecture = replace(SIZES[name], **given)
+    _check(architecture, crop_size)
+    return architecture
 
-    size: str = "tiny"
-    patch: int = 16
-    layer_scale: float | None = None
-    drop_path: float | None = None
-    final_norm: bool = False
-    embed_block: int | None = None
-    decoder_width: int | None = None
-    decoder_depth: int | None = None
-    decoder_heads: int | None = None
 
-    @classmethod
-    def from_spec(cls, spec: Mapping[str, Any], *, crop_size: int) -> Self:
-        """Take the architecture's keys from a model's configuration, fill in its size and check that they fit.
-
-        Raises
-        ------
-        ConfigError
-            Names the key.
-        """
-        keys = {field.name for field in fields(cls)}
-        given = cls(**{key: value for key, value in spec.items() if key in keys})
-        if given.size not in SIZES:
-            raise ConfigError(f"models.size: '{given.size}' is unknown; one of {', '.join(SIZES)}")
-        size = SIZES[given.size]
-        chosen = replace(
-            given,
-            **{key: getattr(size, key) for key in keys if hasattr(size, key) and getattr(given, key) is None},
+def _check(architecture: Architecture, crop_size: int) -> None:
+    patch, block = architecture.patch, architecture.embed_block
+    if patch < 1 or crop_size % patch:
+        fitting = ", ".join(str(edge) for edge in COMMON_PATCHES if crop_size % edge == 0)
+        raise ConfigError(
+            f"models.patch: {patch} does not divide the crops of {crop_size} pixels (tiles.size)"
+            + (f"; choose one of {fitting}" if fitting else "; choose another tiles.size")
         )
-        chosen._check(crop_size)
-        return chosen
-
-    @property
-    def dimensions(self) -> Size:
-        """Width, depth and heads of the encoder."""
-        return SIZES[self.size]
-
-    def _check(self, crop_size: int) -> None:
-        if self.patch < 1 or crop_size % self.patch:
-            raise ConfigError(
-                f"models.patch: {self.patch} does not divide the crop of {crop_size} pixels (tiles.size); "
-                f"choose one of {', '.join(str(edge) for edge in (4, 8, 16, 32) if crop_size % edge == 0)}"
-            )
-        depth = self.dimensions.depth
-        if self.embed_block is not None and not 1 <= self.embed_block <= depth:
-            raise ConfigError(
-                f"models.embed_block: {self.embed_block} is not among the {depth} blocks of size '{self.size}'"
-            )
-        if self.decoder_width % self.decoder_heads or self.decoder_width % 4:
-            raise ConfigError(
-                f"models.decoder_width: {self.decoder_width} must be a multiple of 4 and of decoder_heads "
-                f"({self.decoder_heads})"
-            )
+    if block is not None and not 1 <= block <= architecture.depth:
+        raise ConfigError(f"models.embed_block: found {block}, expected one of the blocks 1 to {architecture.depth}")
+    width, heads = architecture.decoder_width, architecture.decoder_heads
+    if width % 4 or width % heads:
+        raise ConfigError(f"models.decoder_width: {width} is no multiple of 4 and of decoder_heads ({heads})")

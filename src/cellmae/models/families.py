@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cellmae.errors import ConfigError
-from cellmae.models.architecture import Architecture
+from cellmae.models.architecture import read_architecture
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +50,7 @@ class Family:
 def _vit(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
     from cellmae.models.vit import ViTEncoder
 
-    architecture = Architecture.from_spec(spec, crop_size=crop_size)
-    return ViTEncoder.from_architecture(architecture, channels=channels, crop_size=crop_size)
+    return ViTEncoder(read_architecture(spec, crop_size=crop_size), channels=channels, crop_size=crop_size)
 
 
 def _intensity(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":

@@ -101,7 +101,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     from safetensors.torch import load_file
 
     record = read_model(folder)
-    encoder = family_of(record["spec"]).build(record["spec"], len(record["channels"]), record["crop_size"])
+    encoder = _build(record["spec"], len(record["channels"]), record["crop_size"])
     if record["weights_digest"] is not None:
         path = Path(folder) / WEIGHTS
         found = digest_file(path) if path.exists() else "no such file"
@@ -116,9 +116,14 @@ def load_encoder(folder: str | Path) -> Encoder:
 
 def build_baseline(spec: Mapping[str, Any], *, channels: Sequence[str], crop_size: int, folder: str | Path) -> None:
     """Write a model that needs no training: its architecture, and random weights by ``seed`` where it has any."""
+    encoder = _build(spec, len(channels), crop_size)
+    save_encoder(folder, encoder, spec=spec, channels=channels, crop_size=crop_size)
+
+
+def _build(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
+    """Build an encoder with the random weights of its seed, and leave torch's random numbers as they were."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.get("seed", 0))
-        encoder = family_of(spec).build(spec, len(channels), crop_size)
-    save_encoder(folder, encoder, spec=spec, channels=channels, crop_size=crop_size)
+        return family_of(spec).build(spec, channels, crop_size)

@@ -13,6 +13,8 @@ class IntensityEncoder(nn.Module):
     It sees absolute intensities, which self-standardising models cannot.
     """
 
+    quantiles: torch.Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.dim = channels * (3 + len(QUANTILES))

@@ -1,14 +1,13 @@
 """The masked autoencoder: an encoder that sees some patches, and a decoder that guesses the others."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import nn
 
-from cellmae.models.architecture import Architecture
+from cellmae.errors import ConfigError
 from cellmae.models.patches import sincos_positions, take_tokens
-from cellmae.models.vit import LayerNorm, ViTEncoder, initialise
+from cellmae.models.vit import BLOCKS, LayerNorm, ViTEncoder, initialise
 
 
 class Reconstruction(NamedTuple):
@@ -34,40 +33,45 @@ class Reconstruction(NamedTuple):
 class MaskedAutoencoder(nn.Module):
     """Masked autoencoder of He et al. 2022 with the encoder of Kraus et al. 2023 (arXiv 2309.16064).
 
+    The decoder, a stack of plain timm blocks, has the dimensions that the encoder's architecture gives.
+
     Parameters
     ----------
     encoder
         Sees the patches that are left.
     mask_ratio
         Share of the patches that are masked; ``int(tokens * (1 - mask_ratio))`` are seen.
-    width, depth, heads
-        Dimensions of the decoder, a stack of plain timm blocks.
+
+    Raises
+    ------
+    ConfigError
+        No patch would be seen, or none masked.
     """
 
-    def __init__(self, encoder: ViTEncoder, *, mask_ratio: float, width: int, depth: int, heads: int) -> None:
+    positions: torch.Tensor
+
+    def __init__(self, encoder: ViTEncoder, *, mask_ratio: float) -> None:
         super().__init__()
+        architecture = encoder.architecture
+        width = architecture.decoder_width
         self.encoder = encoder
         self.seen = int(encoder.tokens * (1 - mask_ratio))
+        if not 0 < self.seen < encoder.tokens:
+            raise ConfigError(
+                f"models.mask_ratio: {mask_ratio} leaves {self.seen} of {encoder.tokens} patches to be seen, expected "
+                "at least one seen and one masked; change it or models.patch"
+            )
         self.bridge = nn.Linear(encoder.dim, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        edge = encoder.crop_size // encoder.patch
-        self.register_buffer("positions", sincos_positions(edge, width), persistent=False)
-        self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=LayerNorm) for _ in range(depth))
+        self.register_buffer("positions", sincos_positions(encoder.crop_size // encoder.patch, width), persistent=False)
+        self.blocks = nn.ModuleList(
+            BLOCKS["plain"](width, architecture.decoder_heads, qkv_bias=True, norm_layer=LayerNorm)
+            for _ in range(architecture.decoder_depth)
+        )
         self.norm = LayerNorm(width)
         self.head = nn.Linear(width, encoder.channels * encoder.patch**2)
         for part in (self.bridge, self.blocks, self.head):
             part.apply(initialise)
-
-    @classmethod
-    def from_architecture(cls, architecture: Architecture, *, channels: int, crop_size: int, mask_ratio: float) -> Self:
-        """Build the autoencoder that a configuration describes."""
-        return cls(
-            ViTEncoder.from_architecture(architecture, channels=channels, crop_size=crop_size),
-            mask_ratio=mask_ratio,
-            width=architecture.decoder_width,
-            depth=architecture.decoder_depth,
-            heads=architecture.decoder_heads,
-        )
 
     def forward(self, crops: torch.Tensor, noise: torch.Tensor) -> Reconstruction:
         """Mask crops and reconstruct what was masked.
@@ -109,7 +113,7 @@ class MaskedAutoencoder(nn.Module):
         tokens = self.bridge(tokens)
         seen = tokens[:, 1:] + take_tokens(self.positions, visible)
         guessed = self.mask_token + take_tokens(self.positions, masked)
-        tokens = torch.cat([tokens[:, :1], seen, guessed.to(tokens.dtype)], dim=1)
+        tokens = torch.cat([tokens[:, :1], seen, guessed], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
         return tokens

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-STANDARDISATION_EPSILON = 1e-5
+EPSILON = 1e-5 * 255**2  # added to the variance of pixels; 1e-5 to that of pixel / 255
 POSITION_SCALE = 10_000.0  # longest wavelength over 2 pi, in patches (Vaswani et al. 2017)
 
 
@@ -14,12 +14,20 @@ class SelfStandardise(nn.Module):
     Instance normalisation of pixel / 255 without learned scale and shift (Kraus et al. 2023, arXiv 2309.16064).
     """
 
-    def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        """Standardise crops (batch, channels, y, x), in 0 to 255, uint8 or float; returns float32."""
-        pixels = crops.float() / 255
-        centred = pixels - pixels.mean(dim=(2, 3), keepdim=True)
-        variance = centred.square().mean(dim=(2, 3), keepdim=True)  # several times faster than torch.var_mean
-        return centred * torch.rsqrt(variance + STANDARDISATION_EPSILON)
+    def forward(self, pixels: torch.Tensor, *, dims: tuple[int, int] = (2, 3)) -> torch.Tensor:
+        """Standardise pixels in 0 to 255, uint8 or float, over the two dimensions that hold one channel of one crop.
+
+        Returns
+        -------
+        float32, of the same shape.
+        """
+        # In place: on CPUs, fresh memory for each intermediate result takes most of the time.
+        values = pixels.to(torch.float32, copy=True)
+        values -= values.mean(dims, keepdim=True)
+        count = values.shape[dims[0]] * values.shape[dims[1]]
+        variance = torch.linalg.vector_norm(values, dim=dims, keepdim=True).square() / count
+        values *= torch.rsqrt(variance + EPSILON)
+        return values
 
 
 def to_patches(images: torch.Tensor, patch: int) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Self
 
+import numpy as np
 import torch
 from timm.models.vision_transformer import Block, ParallelScalingBlock
 from torch import nn
@@ -25,78 +25,49 @@ class ViTEncoder(nn.Module):
 
     Parameters
     ----------
-    channels, crop_size, patch
-        Shape of a crop, and the edge of a patch, in pixels.
-    width, depth, heads
-        Dimensions of the transformer.
-    layer_scale, drop_path
-        See :class:`cellmae.models.Architecture`.
-    final_norm
-        Normalise the tokens after the last block.
-    embed_block
-        How many blocks :meth:`embed` applies.
+    architecture
+        Dimensions of the encoder.
+    channels, crop_size
+        Number of channels, and edge of the crops in pixels.
     block, qk_norm, qkv_bias
         ``parallel`` or ``plain`` timm blocks, and what they contain; the defaults are the paper's.
     """
 
+    positions: torch.Tensor
+
     def __init__(
         self,
+        architecture: Architecture,
         *,
         channels: int,
         crop_size: int,
-        patch: int,
-        width: int,
-        depth: int,
-        heads: int,
-        layer_scale: float = 1e-4,
-        drop_path: float = 0.0,
-        final_norm: bool = False,
-        embed_block: int | None = None,
         block: str = "parallel",
         qk_norm: bool = True,
         qkv_bias: bool = False,
     ) -> None:
         super().__init__()
-        self.channels, self.crop_size, self.patch = channels, crop_size, patch
-        self.dim = width
-        self.embed_block = depth if embed_block is None else embed_block
+        self.architecture = architecture
+        self.channels, self.crop_size, self.patch = channels, crop_size, architecture.patch
+        self.dim = architecture.width
         self.standardise = SelfStandardise()
-        self.projection = nn.Linear(channels * patch * patch, width)
-        self.class_token = nn.Parameter(torch.empty(1, 1, width))
-        self.register_buffer("positions", sincos_positions(crop_size // patch, width), persistent=False)
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        self.projection = nn.Linear(channels * self.patch**2, self.dim)
+        self.class_token = nn.Parameter(torch.empty(1, 1, self.dim))
+        self.register_buffer("positions", sincos_positions(crop_size // self.patch, self.dim), persistent=False)
         self.blocks = nn.ModuleList(
             BLOCKS[block](
-                width,
-                heads,
+                self.dim,
+                architecture.heads,
                 qkv_bias=qkv_bias,
                 qk_norm=qk_norm,
-                init_values=layer_scale or None,
+                init_values=architecture.layer_scale or None,
                 drop_path=rate,
                 norm_layer=LayerNorm,
             )
-            for rate in rates
+            for rate in np.linspace(0, architecture.drop_path, architecture.depth).tolist()
         )
-        self.norm = LayerNorm(width) if final_norm else nn.Identity()
+        self.norm = LayerNorm(self.dim) if architecture.final_norm else nn.Identity()
         self.apply(initialise)
         nn.init.normal_(self.class_token, std=TOKEN_STD)
-
-    @classmethod
-    def from_architecture(cls, architecture: Architecture, *, channels: int, crop_size: int) -> Self:
-        """Build the encoder that a configuration describes."""
-        size = architecture.dimensions
-        return cls(
-            channels=channels,
-            crop_size=crop_size,
-            patch=architecture.patch,
-            width=size.width,
-            depth=size.depth,
-            heads=size.heads,
-            layer_scale=architecture.layer_scale,
-            drop_path=architecture.drop_path,
-            final_norm=architecture.final_norm,
-            embed_block=architecture.embed_block,
-        )
 
     @property
     def tokens(self) -> int:
@@ -105,7 +76,8 @@ class ViTEncoder(nn.Module):
 
     def patches(self, crops: torch.Tensor) -> torch.Tensor:
         """Standardise crops (batch, channels, y, x) and cut them into patches (batch, tokens, pixels)."""
-        return to_patches(self.standardise(crops), self.patch)
+        pixels = to_patches(crops, self.patch).unflatten(2, (self.channels, -1))  # first, while they are bytes
+        return self.standardise(pixels, dims=(1, 3)).flatten(2)
 
     def forward(self, patches: torch.Tensor, visible: torch.Tensor | None = None) -> torch.Tensor:
         """Encode the patches (batch, tokens, pixels), or those at the indices ``visible`` (batch, count).
@@ -114,28 +86,26 @@ class ViTEncoder(nn.Module):
         -------
         The class token and the patches' tokens, (batch, 1 + count, width).
         """
-        return self.norm(self._blocks(patches, visible, len(self.blocks)))
+        return self._encode(patches, visible, self.architecture.depth)
 
     def embed(self, crops: torch.Tensor) -> torch.Tensor:
         """Embed crops (batch, channels, y, x) of 0 to 255 as the mean of their patch tokens, (batch, dim) float32.
 
         The final norm, where there is one, belongs to the last block alone.
         """
-        tokens = self._blocks(self.patches(crops), None, self.embed_block)
-        if self.embed_block == len(self.blocks):
-            tokens = self.norm(tokens)
+        tokens = self._encode(self.patches(crops), None, self.architecture.embed_block or self.architecture.depth)
         return tokens[:, 1:].float().mean(dim=1)
 
-    def _blocks(self, patches: torch.Tensor, visible: torch.Tensor | None, count: int) -> torch.Tensor:
+    def _encode(self, patches: torch.Tensor, visible: torch.Tensor | None, depth: int) -> torch.Tensor:
         positions = self.positions
         if visible is not None:
             # Before the projection: what is masked costs nothing.
             patches, positions = take_tokens(patches, visible), take_tokens(positions, visible)
         tokens = self.projection(patches) + positions
         tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
-        for block in self.blocks[:count]:
+        for block in self.blocks[:depth]:
             tokens = block(tokens)
-        return tokens
+        return self.norm(tokens) if depth == len(self.blocks) else tokens
 
 
 def initialise(module: nn.Module) -> None:

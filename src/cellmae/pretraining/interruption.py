@@ -15,10 +15,10 @@ class Interruption:
     signal: int | None = None
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Take down a signal; a second one strikes at once."""
+        """Take down a signal; a second Ctrl-C strikes at once."""
         self.signal = number
-        for one in SIGNALS:
-            signal.signal(one, signal.SIG_DFL)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
 
     def leave(self) -> None:
         """End the process as the signal would have."""

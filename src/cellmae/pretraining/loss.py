@@ -34,6 +34,9 @@ class ReconstructionLoss(nn.Module):
         Edge of a patch in pixels.
     """
 
+    transform: torch.Tensor
+    conjugates: torch.Tensor
+
     def __init__(self, *, fourier_weight: float, patch: int) -> None:
         super().__init__()
         self.fourier_weight = fourier_weight
@@ -48,8 +51,9 @@ class ReconstructionLoss(nn.Module):
         squared_error = functional.mse_loss(prediction, target)
         if not self.fourier_weight:
             return LossTerms(squared_error, squared_error, torch.zeros_like(squared_error))
-        difference = (self.magnitudes(prediction) - self.magnitudes(target)).abs()
-        fourier = (difference @ self.conjugates).mean() / self.patch**2
+        with torch.autocast(prediction.device.type, enabled=False):
+            difference = (self.magnitudes(prediction) - self.magnitudes(target)).abs()
+            fourier = (difference @ self.conjugates).mean() / self.patch**2
         loss = (1 - self.fourier_weight) * squared_error + self.fourier_weight * fourier
         return LossTerms(loss, squared_error, fourier)
 

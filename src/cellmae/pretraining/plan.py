@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any, Literal, Self
 
 from cellmae.errors import ConfigError
-from cellmae.models import Architecture
+from cellmae.models.architecture import KEYS as ARCHITECTURE_KEYS
 
 OTHER_KEYS = frozenset({"family", "plates", "refit"})
 WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"plates", "refit", "checkpoint_minutes", "embed_block"})
@@ -77,7 +77,7 @@ class Plan:
             A key is unknown, or its value cannot be carried out.
         """
         keys = {field.name for field in fields(cls)}
-        known = keys | {field.name for field in fields(Architecture)} | OTHER_KEYS
+        known = keys | ARCHITECTURE_KEYS | OTHER_KEYS
         if unknown := sorted(set(spec) - known):
             raise ConfigError(f"models.{unknown[0]}: unknown key; known are {', '.join(sorted(known))}")
         plan = cls(**{key: value for key, value in spec.items() if key in keys})

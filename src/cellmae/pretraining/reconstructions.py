@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from cellmae.files import atomic_path
 from cellmae.models import MaskedAutoencoder
@@ -67,15 +68,13 @@ def draw_reconstructions(
     titles = (
         "input",
         f"masked input ({share:.0%})",
-        "raw reconstruction",
-        "reconstruction,\nvisible patches pasted in",
+        "raw reconstruction\n(only masked patches are trained)",
+        "reconstruction,\nvisible patches pasted back",
     )
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize=9)
-    for place, (name, colour) in enumerate(zip(channels, colours, strict=True)):
-        x = (place + 0.5) / len(channels)
-        figure.supxlabel(" ", fontsize=9)
-        figure.text(x, 0.008, name, color=0.85 * colour, fontsize=9, weight="bold", ha="center", va="bottom")
+    swatches = [Patch(color=colour, label=name) for name, colour in zip(channels, colours, strict=True)]
+    figure.legend(handles=swatches, loc="outside lower center", ncols=len(channels), fontsize=9, frameon=False)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})
 

@@ -11,7 +11,7 @@ import torch
 from cellmae.errors import DataError
 from cellmae.files import digest_json, read_manifest
 from cellmae.logging import logger, progress
-from cellmae.models import Architecture, MaskedAutoencoder, choose_device, save_encoder
+from cellmae.models import MaskedAutoencoder, ViTEncoder, choose_device, read_architecture, save_encoder
 from cellmae.pretraining import VERSION
 from cellmae.pretraining.checkpoints import Checkpoints
 from cellmae.pretraining.interruption import deferred_interruption
@@ -73,7 +73,7 @@ def pretrain(
     folder = Path(folder)
     torch.set_num_threads(threads)
     plan = Plan.from_spec(spec)
-    architecture = Architecture.from_spec(spec, crop_size=crop_size)
+    architecture = read_architecture(spec, crop_size=crop_size)
     source = CropSource(stores, tables, size=crop_size, crops=plan.crops)
     if tuple(source.channels) != tuple(channels):
         raise DataError(
@@ -81,25 +81,20 @@ def pretrain(
             f"{', '.join(channels)}; tile the plates again"
         )
     tiles = [read_manifest(manifest, stage="tiles") for manifest in manifests]
-    checkpoints = Checkpoints(
-        folder / STATE,
-        digest_json(
-            [VERSION, training_keys(spec), list(channels), crop_size, [manifest["digest"] for manifest in tiles]]
-        ),
-    )
+    digests = [manifest["digest"] for manifest in tiles]
+    fingerprint = digest_json([VERSION, training_keys(spec), list(channels), crop_size, digests])
+
     torch.manual_seed(plan.seed)
-    autoencoder = MaskedAutoencoder.from_architecture(
-        architecture, channels=len(channels), crop_size=crop_size, mask_ratio=plan.mask_ratio
-    )
-    trainer = Trainer(autoencoder, plan, choose_device(device))
-    _train(trainer, source, checkpoints, threads=threads)
+    encoder = ViTEncoder(architecture, channels=len(channels), crop_size=crop_size)
+    trainer = Trainer(MaskedAutoencoder(encoder, mask_ratio=plan.mask_ratio), plan, choose_device(device))
+    _train(trainer, source, Checkpoints(folder / STATE, fingerprint), threads=threads)
 
     trainer.history.write(folder / HISTORY)
     _draw_unseen(trainer, source, folder / RECONSTRUCTIONS)
     final = trainer.history.rows[-1]
     save_encoder(
         folder,
-        autoencoder.encoder,
+        encoder,
         spec=spec,
         channels=channels,
         crop_size=crop_size,

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from cellmae.report.blocks import Points, Section
 from cellmae.report.comparison import contests
 from cellmae.report.recall import skipped_in_words, tails
-from cellmae.report.words import interval, listed, quantity
+from cellmae.report.words import interval, listed, number, quantity
 
 
 class Leader(NamedTuple):
@@ -93,10 +93,10 @@ def _probes(leader: Leader, probes: pd.DataFrame | None) -> list[str]:
     if here.empty:
         return []
     each = [
-        f"{model} {r2:z.2f} ({interval(low, high, 2)})"
+        f"{model} {number(r2, 2)} ({interval(low, high, 2)})"
         for model, r2, low, high in zip(here["model"], here["r2"], here["r2_ci_low"], here["r2_ci_high"], strict=True)
     ]
-    return [f"A linear probe reads this share of the true phenotypes on held-out plates: {listed(each)}."]
+    return [f"R² of a linear probe of the true phenotypes on held-out plates ({leader.alignment}): {listed(each)}."]
 
 
 def _verdicts(leader: Leader, comparison: pd.DataFrame, trained: list[str]) -> list[Markup]:

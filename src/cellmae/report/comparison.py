@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from cellmae.report.blocks import Panels, Plot, Section, Table, Text
 from cellmae.report.intervals import ROW_HEIGHT, draw_intervals
 from cellmae.report.recall import tails
-from cellmae.report.style import COLOURS, INK, MUTED, new_figure
+from cellmae.report.style import INK, MUTED, new_figure
 from cellmae.report.words import interval, intervals, p_value, signed
 
 MOST_DRAWN = 24
@@ -90,16 +91,18 @@ def comparison_section(comparison: pd.DataFrame) -> Section:
     title = "Models in pairs"
     if comparison.empty:
         return Section("comparison", title, [Text(["Nothing to compare: no two maps of this run are scored."])])
-    groups = comparison.groupby(["score", "source", "low", "high"], sort=False, dropna=False)
-    plots = [_plot(f"comparison-{number}", group) for number, (_, group) in enumerate(groups, start=1)]
+    models_first = comparison.iloc[np.argsort(comparison["model_a"] == comparison["model_b"], kind="stable")]
+    by_score = models_first.groupby(["score", "source", "low", "high"], sort=False, dropna=False)
+    groups = [group for _, group in by_score]
+    plots = [_plot(f"comparison-{number}", group) for number, group in enumerate(groups, start=1)]
     caption = (
         "Difference, first less second, on the relationships (or perturbations) that both maps hold, with its 95 % "
-        "interval from resampling perturbations alike for both. The two differ where the line is clear of zero: blue "
-        "where the first is ahead, orange where the second is."
+        "interval from resampling perturbations alike for both. Right of zero the first is ahead, left of it "
+        "the second; grey lines are not clear of zero, so that the two cannot be told apart."
     )
-    if any(len(group) > MOST_DRAWN for _, group in groups):
+    if any(len(group) > MOST_DRAWN for group in groups):
         caption += f" The first {MOST_DRAWN} comparisons are drawn; the table has all."
-    return Section("comparison", title, [Panels(plots, caption), _table(comparison)])
+    return Section("comparison", title, [Panels(plots, caption), _table(pd.concat(groups))])
 
 
 def difference_figure(rows: pd.DataFrame, drawn: Sequence[Contest]) -> Figure:
@@ -113,10 +116,8 @@ def difference_figure(rows: pd.DataFrame, drawn: Sequence[Contest]) -> Figure:
         The same rows, from :func:`contests`.
     """
     figure, (axes,) = new_figure(5.2, 0.85 + ROW_HEIGHT * len(rows))
-    colours = [
-        COLOURS[0] if contest.difference_ci_low > 0 else COLOURS[1] if contest.difference_ci_high < 0 else MUTED
-        for contest in drawn
-    ]
+    clear = (rows["difference_ci_low"] > 0) | (rows["difference_ci_high"] < 0)
+    colours = [INK if is_clear else MUTED for is_clear in clear]
     labels = [f"{contest.first} vs {contest.second} ({contest.shared})" for contest in drawn]
     draw_intervals(axes, rows, value="difference", labels=labels, colours=colours, markers=["o"] * len(rows))
     axes.axvline(0, color=INK, linewidth=0.9)

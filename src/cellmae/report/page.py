@@ -1,5 +1,6 @@
 """The page: sections put together, figures and tables written, one file that needs nothing beside it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -108,9 +109,10 @@ def render(
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(package.joinpath("page.html").read_text(encoding="utf-8"))
     css = Markup(package.joinpath("page.css").read_text(encoding="utf-8"))
-    return template.render(
+    page = template.render(
         title=title, lead=lead, facts=facts, sections=sections, images=images, css=css, version=cellmae.__version__
     )
+    return re.sub(r"(?<=[0-9]) %", "\N{NO-BREAK SPACE}%", page)
 
 
 def _sections(

@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from cellmae.files import read_manifest
 from cellmae.report.blocks import Panels, Plot, Section, Table, Text
-from cellmae.report.style import INK, SEQUENTIAL, new_figure
+from cellmae.report.style import new_figure
 from cellmae.report.words import quantity
 from cellmae.tiles import read_tiles
 
 MOST_DRAWN = 12
+WORST_WELLS = 12
+MOST_VECTORS = 400  # marks in a figure; more are drawn as an image
+LOST = LinearSegmentedColormap.from_list("lost", ["#c3cbd3", "#e39b62", "#b03a06"])
 
 
 def well_quality(tiles: pd.DataFrame, wells: pd.DataFrame) -> pd.DataFrame:
@@ -58,26 +61,33 @@ def plate_figure(quality: pd.DataFrame, *, rows: int, columns: int) -> Figure:
     rows, columns
         Size of the plate.
     """
-    shares = np.full((rows, columns), np.nan)
-    shares[quality["row"] - 1, quality["column"] - 1] = quality["kept_share"]
-    figure, (axes,) = new_figure(4.4, 0.9 + 3.7 * rows / columns)
-    image = axes.imshow(shares, vmin=0, vmax=1, cmap=SEQUENTIAL, interpolation="nearest", aspect="equal")
+    figure, (axes,) = new_figure(4.4, 0.9 + 3.9 * rows / columns)
+    width = 250 / columns  # of a well, in points
+    wells = axes.scatter(
+        quality["column"],
+        quality["row"],
+        c=1 - quality["kept_share"],
+        cmap=LOST,
+        vmin=0,
+        vmax=1,
+        s=(0.82 * width) ** 2,
+        linewidths=0,
+        rasterized=len(quality) > MOST_VECTORS,
+    )
     losers = quality[quality["lost_fields"] > 0]
-    axes.scatter(
-        losers["column"] - 1, losers["row"] - 1, marker="x", s=(110 / columns) ** 2, c="#d55e00", linewidths=1.4
-    )
-    row_step, column_step = -(-rows // 16), -(-columns // 12)
-    axes.set_yticks(range(0, rows, row_step), [_row_letters(row) for row in range(0, rows, row_step)], fontsize=8)
-    axes.set_xticks(
-        range(0, columns, column_step), [str(column + 1) for column in range(0, columns, column_step)], fontsize=8
-    )
+    axes.scatter(losers["column"], losers["row"], marker="x", s=(0.4 * width) ** 2, c="black", linewidths=0.1 * width)
+    axes.set(xlim=(0.4, columns + 0.6), ylim=(rows + 0.6, 0.4), aspect="equal")
+    ticks = range(1, rows + 1, -(-rows // 16))
+    axes.set_yticks(ticks, [_row_letters(row) for row in ticks], fontsize=8)
+    ticks = range(1, columns + 1, -(-columns // 12))
+    axes.set_xticks(ticks, [str(column) for column in ticks], fontsize=8)
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.6, aspect=30, pad=0.04, ticks=[0, 0.5, 1])
+    bar = figure.colorbar(wells, ax=axes, orientation="horizontal", shrink=0.6, aspect=30, pad=0.04)
+    bar.set_ticks([0, 0.5, 1], labels=["all kept", "half", "none kept"])
     bar.outline.set_visible(False)
-    bar.set_label("kept share of tiles", color=INK, fontsize=9)
-    bar.ax.tick_params(labelsize=8)
+    bar.ax.tick_params(labelsize=8, length=0)
     return figure
 
 
@@ -132,7 +142,8 @@ def plates_section(
 
 
 def _row_letters(row: int) -> str:
-    return ("A" if row >= 26 else "") + chr(ord("A") + row % 26)
+    """Name a row, counted from 1."""
+    return ("A" if row > 26 else "") + chr(ord("A") + (row - 1) % 26)
 
 
 def _plate_size(rows: int, columns: int) -> tuple[int, int]:
@@ -169,7 +180,7 @@ def _in_words(summary: pd.DataFrame) -> str:
         f"{quantity(lost, 'field')} of {fields + lost:,} could not be used and {'was' if lost == 1 else 'were'} lost"
     )
     return (
-        f"{kept:,} of {tiles:,} tiles were kept ({kept / max(tiles, 1):.1%}). "
+        f"{kept:,} of {tiles:,} tiles were kept ({100 * kept / max(tiles, 1):.1f} %). "
         f"{losses if lost else f'None of {fields:,} fields was lost'}."
     )
 
@@ -212,9 +223,13 @@ def _reason_tables(records: Mapping[str, Mapping]) -> list[Table]:
 
 
 def _wells_table(quality: pd.DataFrame) -> Table:
-    worst = quality.sort_values(["kept_share", "plate", "row", "column"]).head(10)
+    lossy = quality[(quality["kept"] < quality["tiles"]) | (quality["lost_fields"] > 0)]
+    worst = lossy.sort_values(["kept_share", "plate", "row", "column"]).head(WORST_WELLS)
     shown = worst[["plate", "well", "fields", "lost_fields", "tiles", "kept", "kept_share"]].rename(
         columns=lambda name: name.replace("_", " ").capitalize()
     )
+    caption = f"{quantity(len(lossy), 'well')} of {len(quality):,} lost a tile or a field."
+    if len(lossy) > len(shown):
+        caption += f" Those {len(shown)} that kept the smallest share:"
     formats = dict.fromkeys(shown.columns[2:], "{:,}") | {"Kept share": "{:z.3f}"}
-    return Table("wells", quality, shown, "The ten wells that kept the smallest share of their tiles.", formats)
+    return Table("wells", quality, shown, caption, formats)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from cellmae.report.blocks import Block, Panels, Plot, Points, Section, Table
 from cellmae.report.intervals import ROW_HEIGHT, assign_markers, draw_scores, row_labels
 from cellmae.report.style import MUTED, new_figure
-from cellmae.report.words import interval, intervals, listed, value_range
+from cellmae.report.words import interval, intervals, listed, number, value_range
 
 
 def probe_section(probes: pd.DataFrame, *, colours: Mapping[str, str]) -> Section:
@@ -24,7 +24,7 @@ def probe_section(probes: pd.DataFrame, *, colours: Mapping[str, str]) -> Sectio
     blocks: list[Block] = []
     if len(scored):
         said = "; ".join(
-            f"{label} {r2:z.2f} ({interval(low, high, 2)})"
+            f"{label} {number(r2, 2)} ({interval(low, high, 2)})"
             for label, r2, low, high in zip(
                 row_labels(scored), scored["r2"], scored["r2_ci_low"], scored["r2_ci_high"], strict=True
             )

@@ -14,7 +14,7 @@ from scipy.spatial.distance import squareform
 from cellmae.maps import unit_vectors
 from cellmae.report.blocks import Panels, Plot, Section, Table, Text
 from cellmae.report.style import DIVERGING, INK, new_figure
-from cellmae.report.words import quantity
+from cellmae.report.words import quantity, shorten
 
 STRONGEST = 30
 FEWEST_DRAWN = 3
@@ -87,12 +87,13 @@ def heat_map(cosines: NDArray, names: Sequence[str], known: NDArray) -> Figure:
     axes.set(xticks=[], yticks=[])
     if len(names) <= MOST_LABELS:
         size = min(9.0, 430 / len(names))
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(names)), names, fontsize=size)
+        labels = [shorten(name) for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(names)), labels, fontsize=size)
         axes.tick_params(length=0, pad=2)
     if len(names) <= MOST_MARKED:
         rows, columns = np.nonzero(np.triu(known, 1))
-        axes.scatter(columns, rows, s=(110 / len(names)) ** 2, c="black", linewidths=0)
+        axes.scatter(columns, rows, s=(110 / len(names)) ** 2, c="black", edgecolors="white", linewidths=0.5)
     bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=28, pad=0.02, ticks=[-1, -0.5, 0, 0.5, 1])
     bar.outline.set_visible(False)
     bar.set_label("cosine similarity", color=INK)

@@ -135,8 +135,8 @@ def _fits_table(fits: pd.DataFrame, alignments: Mapping[str, Mapping[str, Any]])
             "Fitted on plates": fits["fit_plates"],
             "Wells": fits["kept"],
             "Lost: not embedded": fits["not_embedded"],
-            "not finite": fits["not_finite"],
-            "unannotated": fits["unannotated"],
+            "Lost: not finite": fits["not_finite"],
+            "Lost: unannotated": fits["unannotated"],
         }
     )
     formats = dict.fromkeys(shown.columns[3:], "{:,.0f}")

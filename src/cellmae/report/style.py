@@ -20,7 +20,6 @@ BACKGROUND_POINT = "#a9b1b9"
 # Okabe & Ito (2008), the order chosen so that neighbours differ in lightness too; yellow vanishes on paper.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6d46")
 DIVERGING = "RdBu_r"
-SEQUENTIAL = "cividis"
 PNG_DPI = 160
 
 STYLE: dict[str, Any] = {

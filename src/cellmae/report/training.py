@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
@@ -11,37 +12,66 @@ from cellmae.report.blocks import Panels, Picture, Plot, Section, Table
 from cellmae.report.style import MUTED, new_figure
 from cellmae.report.words import listed
 
-CURVES = {
-    "masked_r2": "Masked R²",
-    "loss": "Loss",
-    "mse": "Squared error",
-    "fourier": "Fourier term",
-}
+FEWEST_NAMED = 2
 
 
-def curve_figure(histories: Mapping[str, pd.DataFrame], column: str, *, colours: Mapping[str, str]) -> Figure:
-    """Draw one column of ``history.csv`` against the crops seen, a line a model.
+def r2_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[str, str]) -> Figure:
+    """Draw R2 on masked patches against the crops seen, above two guesses that need no training.
 
-    With ``masked_r2`` come the two guesses that need no training: zero, and the mean of the visible patches.
+    Parameters
+    ----------
+    histories
+        ``history.csv`` by model.
     """
-    figure, (axes,) = new_figure(4.4, 3.0)
+    figure, axes = _new_curves(histories, "R² on masked patches")
     for model, history in histories.items():
-        axes.plot(history["crops"], history[column], color=colours[model], linewidth=1.8, label=model)
-    if column == "masked_r2":
-        axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
-        for history in histories.values():
-            axes.plot(
-                history["crops"], visible_mean_r2(history), color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label="_"
-            )
-        axes.plot([], [], color=MUTED, linewidth=1, linestyle=(0, (4, 2)), label="mean of visible patches")
-        axes.plot([], [], color=MUTED, linewidth=1, linestyle=(0, (1, 2)), label="zero")
-        highest = max(history[column].max() for history in histories.values())
-        axes.set_ylim(-0.1, min(1.0, highest * 1.1 + 0.05))
-    if column == "masked_r2" or len(histories) > 1:
-        figure.legend(loc="outside lower left", ncols=2)
-    axes.set(xlabel="crops seen", ylabel=CURVES[column])
+        axes.plot(history["crops"], history["masked_r2"], color=colours[model], linewidth=1.8, label=model)
+        axes.plot(history["crops"], visible_mean_r2(history), color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
+    axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+    last = next(iter(histories.values())).iloc[[-1]]
+    for name, height in (("mean of visible patches", visible_mean_r2(last).item()), ("zero", 0.0)):
+        axes.annotate(
+            name,
+            (last["crops"].item(), height),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="right",
+            color=MUTED,
+            fontsize=9,
+        )
+    highest = max(history["masked_r2"].max() for history in histories.values())
+    axes.set_ylim(-0.1, min(1.0, max(0.3, 1.1 * highest)))
+    return _with_legend(figure, axes, histories)
+
+
+def loss_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[str, str]) -> Figure:
+    """Draw the loss (solid) and the squared error in it (dotted) against the crops seen."""
+    figure, axes = _new_curves(histories, "loss, squared error")
+    for model, history in histories.items():
+        axes.plot(history["crops"], history["loss"], color=colours[model], linewidth=1.8, label=model)
+        axes.plot(history["crops"], history["mse"], color=colours[model], linewidth=1.4, linestyle=(0, (1, 1.5)))
+    return _with_legend(figure, axes, histories)
+
+
+def fourier_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[str, str]) -> Figure:
+    """Draw the Fourier term of the loss against the crops seen."""
+    figure, axes = _new_curves(histories, "Fourier term")
+    for model, history in histories.items():
+        axes.plot(history["crops"], history["fourier"], color=colours[model], linewidth=1.8, label=model)
+    return _with_legend(figure, axes, histories)
+
+
+def _new_curves(histories: Mapping[str, pd.DataFrame], label: str) -> tuple[Figure, Axes]:
+    figure, (axes,) = new_figure(3.7, 2.9 + (0.2 * len(histories) if len(histories) >= FEWEST_NAMED else 0))
+    axes.set(xlabel="crops seen", ylabel=label)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(axis="y")
+    return figure, axes
+
+
+def _with_legend(figure: Figure, axes: Axes, histories: Mapping[str, pd.DataFrame]) -> Figure:
+    if len(histories) >= FEWEST_NAMED:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
@@ -62,14 +92,19 @@ def training_section(
     reconstructions
         ``reconstructions.png`` by model.
     """
+    curves = (
+        ("training-r2", "R² on masked patches", "masked_r2", r2_figure),
+        ("training-loss", "Loss (solid) and squared error (dotted)", "loss", loss_figure),
+        ("training-fourier", "Fourier term", "fourier", fourier_figure),
+    )
     plots = [
         Plot(
-            f"training-{column.replace('_', '-')}",
-            curve_figure(histories, column, colours=colours),
-            alt=f"{title} during training. " + _ends_in_words(histories, column),
+            name,
+            draw(histories, colours=colours),
+            alt=f"{title} against crops seen. {_ends_in_words(histories, column)}",
             title=title,
         )
-        for column, title in CURVES.items()
+        for name, title, column, draw in curves
     ]
     caption = (
         "Means over the steps between two rows of history.csv, on masked patches of standardised crops. Read the R² "

@@ -19,13 +19,12 @@ from sklearn.neighbors import NearestNeighbors
 from cellmae.errors import DataError
 from cellmae.report.blocks import Panels, Plot, Section, Table, Text
 from cellmae.report.style import BACKGROUND_POINT, COLOURS, assign_colours, new_figure
-from cellmae.report.words import listed, quantity
+from cellmae.report.words import listed, quantity, shorten
 
 FEWEST_WELLS = 20
 MOST_WELLS = 5000
 NEIGHBOURS = 15
 GROUP_SIZES = (3, 20)
-LONGEST_LABEL = 30
 BEFORE = "before"
 
 
@@ -155,11 +154,6 @@ def perturbation_labels(obs: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     return treated.map(named).fillna("")
 
 
-def shorten(label: str) -> str:
-    """Cut a label that is too long for a legend."""
-    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1].rstrip(", ") + "…"
-
-
 def umap_figure(coordinates: NDArray, labels: pd.Series, colours: Mapping[str, Any], *, legend: bool) -> Figure:
     """Draw wells as points; those whose label has no colour lie grey behind the others.
 
@@ -172,7 +166,7 @@ def umap_figure(coordinates: NDArray, labels: pd.Series, colours: Mapping[str, A
     colours
         Matplotlib colours by label.
     """
-    figure, (axes,) = new_figure(3.3, 3.3 + (0.19 * len(colours) + 0.1 if legend else 0))
+    figure, (axes,) = new_figure(2.8, 2.8 + (0.19 * len(colours) + 0.1 if legend else 0))
     area = float(np.clip(6000 / max(len(labels), 1), 4, 24))
     coloured = labels.isin(list(colours)).to_numpy()
     x, y = coordinates.T
@@ -203,20 +197,21 @@ def _plots(well_map: WellMap, pairs: pd.DataFrame, *, name: str, model: str) -> 
     groups = perturbation_labels(well_map.obs, pairs)
     by_batch = batch_colours(batches)
     by_group = assign_colours(sorted(set(groups) - {""}))
-    when = "before alignment" if well_map.stage == BEFORE else f"aligned: {well_map.stage}"
+    stage = "Before" if well_map.stage == BEFORE else well_map.stage
+    when = "before alignment" if well_map.stage == BEFORE else f"alignment {well_map.stage}"
     what = f"UMAP of {len(batches):,} wells, model {model}, {when}"
     return [
         Plot(
             f"{name}-batch",
             umap_figure(well_map.coordinates, batches, by_batch, legend=len(by_batch) <= len(COLOURS)),
             alt=f"{what}, coloured by batch; {len(by_batch)} batches.",
-            title=f"{when.capitalize()}, by batch",
+            title=f"{stage}: by batch",
         ),
         Plot(
             f"{name}-perturbation",
             umap_figure(well_map.coordinates, groups, by_group, legend=True),
             alt=f"{what}, coloured by perturbation: {listed(list(by_group))}; other wells grey.",
-            title=f"{when.capitalize()}, by perturbation",
+            title=f"{stage}: by perturbation",
         ),
     ]
 

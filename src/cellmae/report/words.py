@@ -7,6 +7,7 @@ import pandas as pd
 
 ABSENT = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+LONGEST_LABEL = 28  # characters
 
 
 def format_cell(value: Any, template: str = "{}") -> str:
@@ -17,11 +18,16 @@ def format_cell(value: Any, template: str = "{}") -> str:
     return text.replace("-", MINUS) if template != "{}" else text
 
 
+def number(value: float, decimals: int = 3) -> str:
+    """Return a number as text, with a true minus sign and no minus before zero."""
+    return f"{value:z.{decimals}f}".replace("-", MINUS)
+
+
 def interval(lower: float, upper: float, decimals: int = 3) -> str:
     """Return the two ends of an interval as text."""
     if lower != lower or upper != upper:
         return ABSENT
-    return f"{lower:z.{decimals}f} to {upper:z.{decimals}f}".replace("-", MINUS)
+    return f"{number(lower, decimals)} to {number(upper, decimals)}"
 
 
 def intervals(scores: pd.DataFrame, value: str) -> list[str]:
@@ -60,3 +66,8 @@ def listed(names: Sequence[str], limit: int = 12) -> str:
 def quantity(count: int, noun: str) -> str:
     """Return a count with its noun, as in ``1 well`` and ``2,304 wells``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def shorten(label: str) -> str:
+    """Cut a label that is too long for a legend or an axis."""
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1].rstrip(", ") + "…"

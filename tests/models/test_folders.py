@@ -1,0 +1,111 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from cellmae.errors import ConfigError, DataError
+from cellmae.models import FAMILIES, build_baseline, load_encoder, read_model
+
+UNTRAINED = {"family": "untrained", "size": "tiny", "patch": 8, "seed": 3}
+CHANNELS = ["nuclei", "actin"]
+
+
+def build(folder, **changes):
+    build_baseline(UNTRAINED | changes, channels=CHANNELS, crop_size=16, folder=folder)
+    return load_encoder(folder)
+
+
+@pytest.fixture
+def crops() -> torch.Tensor:
+    return torch.randint(0, 256, (3, 2, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_saved_encoder_embeds_as_before(tmp_path, crops):
+    build_baseline(UNTRAINED, channels=CHANNELS, crop_size=16, folder=tmp_path)
+    torch.manual_seed(UNTRAINED["seed"])
+    original = FAMILIES["untrained"].build(UNTRAINED, 2, 16).eval()
+    assert torch.equal(load_encoder(tmp_path).embed(crops), original.embed(crops))
+
+
+def test_the_record_rebuilds_the_encoder_and_counts_it(tmp_path):
+    encoder = build(tmp_path)
+    record = read_model(tmp_path)
+    assert record["family"] == "untrained"
+    assert record["spec"] == UNTRAINED
+    assert (record["channels"], record["crop_size"], record["dim"]) == (CHANNELS, 16, 128)
+    assert record["parameters"] == sum(p.numel() for p in encoder.parameters())
+    assert record["plates"] == []
+
+
+def test_random_weights_follow_the_seed_and_leave_other_chance_alone(tmp_path):
+    torch.manual_seed(11)
+    expected = torch.rand(1)
+    torch.manual_seed(11)
+    build(tmp_path / "a")
+    assert torch.equal(torch.rand(1), expected)
+    build(tmp_path / "b")
+    build(tmp_path / "c", seed=4)
+    digests = [read_model(tmp_path / name)["weights_digest"] for name in "abc"]
+    assert digests[0] == digests[1] != digests[2]
+    assert (tmp_path / "a" / "model.yaml").read_bytes() == (tmp_path / "b" / "model.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("family", ["intensity", "constant"])
+def test_baselines_without_weights_write_none(tmp_path, crops, family):
+    build_baseline({"family": family}, channels=CHANNELS, crop_size=16, folder=tmp_path)
+    encoder = load_encoder(tmp_path)
+    assert encoder.embed(crops).shape == (3, encoder.dim)
+    assert read_model(tmp_path)["weights_digest"] is None
+    assert [path.name for path in tmp_path.iterdir()] == ["model.yaml"]
+
+
+def test_damaged_weights_are_noticed(tmp_path):
+    build(tmp_path)
+    weights = tmp_path / "encoder.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(DataError, match=r"encoder\.safetensors is damaged"):
+        load_encoder(tmp_path)
+    weights.unlink()
+    with pytest.raises(DataError, match="no such file"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1\n", "stage: tiles\n"])
+def test_a_garbled_record_is_noticed(tmp_path, content):
+    (tmp_path / "model.yaml").write_text(content)
+    with pytest.raises(DataError, match=r"model\.yaml"):
+        read_model(tmp_path)
+
+
+def test_an_unfinished_model_says_so(tmp_path):
+    with pytest.raises(DataError, match="not finished"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"), [({"family": "resnet"}, "'resnet' is unknown"), ({"family": "features"}, "has no encoder")]
+)
+def test_families_without_an_encoder(tmp_path, spec, message):
+    with pytest.raises(ConfigError, match=message):
+        build_baseline(spec, channels=CHANNELS, crop_size=16, folder=tmp_path)
+
+
+def test_the_workflow_can_ask_without_torch(tmp_path):
+    """Parsing the workflow must not take the seconds that importing torch takes."""
+    build(tmp_path)
+    code = (
+        "import sys, cellmae.models, cellmae.pretraining, cellmae.embeddings\n"
+        "assert cellmae.models.FAMILIES['mae'].trained and cellmae.pretraining.VERSION and cellmae.embeddings.VERSION\n"
+        f"assert cellmae.models.read_model({str(tmp_path)!r})['dim'] == 128\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_record_is_plain_yaml(tmp_path):
+    build(tmp_path)
+    assert yaml.safe_load((tmp_path / "model.yaml").read_text())["stage"] == "models"

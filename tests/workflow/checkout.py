@@ -1,0 +1,127 @@
+"""A small screen and its configuration, and ways to plan and run the workflow on them."""
+
+import contextlib
+import copy
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from snakemake.cli import args_to_api, parse_args
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from cellmae.screen.simulation import CHANNELS, design
+
+PLATES = ["gene-001_Plate1", "gene-002_Plate1"]
+LATER_PLATE = "gene-001_Plate2"
+SIMULATION = {
+    "experiments": 2, "plates": 2, "genes": 22, "guides": 1, "rows": 5, "columns": 6, "control_share": 0.25,
+    "fields": 1, "size": 64, "strength": 1.0, "seed": 0,
+}  # fmt: skip
+CONFIG: dict[str, Any] = {
+    "results": "results",
+    "screen": {"layout": "rxrx3", "root": "plates", "channels": list(CHANNELS), "controls": ["EMPTY_control"]},
+    "tiles": {"size": 32},
+    "models": {
+        "mae": {
+            "family": "mae", "patch": 8, "crops_total": 320, "batch_size": 16, "optimizer": "adamw",
+            "checkpoint_minutes": 0,
+        },
+        "intensity": {"family": "intensity"},
+    },
+    "alignments": {"tvn": {"method": "tvn", "pca": 8}},
+    "maps": {"relationships": {"complexes": "plates/relationships.csv"}, "bootstrap": 20},
+}  # fmt: skip
+TARGETS = {"all", "screen", "tiles", "models", "embeddings", "alignment", "maps", "report"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def plates_of(slugs: list[str]) -> pd.DataFrame:
+    """Return the metadata of these plates."""
+    wells = design(SIMULATION)
+    return wells[(wells["experiment_name"] + "_Plate" + wells["plate"].astype(str)).isin(slugs)]
+
+
+class Messages(logging.Handler):
+    """Collects the messages of the jobs that Snakemake announces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", None) == LogEvent.JOB_INFO and record.rule_name not in TARGETS:
+            self.messages.add(record.rule_msg)
+
+
+@dataclass
+class Checkout:
+    """A copy of the workflow with a configuration, plates and results of its own."""
+
+    folder: Path
+    config: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(CONFIG))
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    @property
+    def metadata(self) -> Path:
+        return self.folder / "plates" / "metadata.csv"
+
+    def configure(self, **changes: Any) -> None:
+        """Write config.yaml with changed keys, given as ``section__key=value``; None leaves a key out."""
+        for path, value in changes.items():
+            *sections, key = path.split("__")
+            parent = self.config
+            for section in sections:
+                parent = parent.setdefault(section, {})
+            parent[key] = value
+            if value is None:
+                del parent[key]
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
+
+    def annotate(self, table: pd.DataFrame) -> None:
+        """Write the screen's metadata."""
+        table.to_csv(self.metadata, index=False)
+
+    def plan(self, *arguments: str) -> set[str]:
+        """Return what a dry run would do: the message of each job but that of the target."""
+        told = Messages()
+        logger = logging.getLogger()  # Snakemake takes away the handlers of its own
+        logger.addHandler(told)
+        try:
+            with contextlib.chdir(self.folder):
+                parser, options = parse_args(["--dry-run", *arguments])
+                assert args_to_api(options, parser)
+        finally:
+            logger.removeHandler(told)
+        return told.messages
+
+    def snakemake(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run snakemake as a process group of its own; ``variables`` go to its environment."""
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            cwd=self.folder,
+            env=ENVIRONMENT | variables,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str) -> str:
+        """Run snakemake, which must succeed; return what it says."""
+        done = self.snakemake(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def refusal(self, *arguments: str) -> list[str]:
+        """Run snakemake, which must fail; return the lines by which cellmae says why."""
+        done = self.snakemake(*arguments)
+        assert done.returncode != 0, done.stdout + done.stderr
+        return [line for line in done.stderr.splitlines() if line.startswith("cellmae: ")]

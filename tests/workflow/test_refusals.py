@@ -1,0 +1,74 @@
+"""Bad input at the command line: one line that says what is wrong, and nothing that looks like success."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .checkout import Checkout
+
+
+def test_a_mistake_in_the_configuration_stops_before_the_first_job(fresh):
+    fresh.configure(tiles__sise=32)
+    done = fresh.snakemake()
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("cellmae: tiles.sise: there is no such key (did you mean 'size'?)")
+    assert "Traceback" not in done.stderr
+    assert not fresh.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tiles__size": "big"}, ["tiles.size: found 'big', expected a whole number"]),
+        ({"screen__root": "nowhere"}, ["screen.root: the folder nowhere does not exist"]),
+        ({"screen__controls": ["DMSO"]}, ["screen.controls: no well has the perturbation 'DMSO'", "EMPTY_control"]),
+        ({"models__mae__patch": 7}, ["models.mae.patch: found 7, which does not divide tiles.size (32)"]),
+        ({"models__mae__embed_block": 5}, ["models.embed_block: found 5"]),
+        ({"models__mae__plates": ["gone"]}, ["models.mae.plates: found 'gone', expected plates among gene-001_Plate1"]),
+        ({"alignments__tvn__plates": ["gone"]}, ["alignments.tvn.plates: found 'gone'"]),
+    ],
+)
+def test_a_mistake_is_one_line(fresh, changes, said):
+    fresh.configure(**changes)
+    with pytest.raises(SystemExit) as stop:
+        fresh.plan()
+    (line,) = str(stop.value).splitlines()
+    assert line.startswith(f"cellmae: {said[0]}")
+    assert all(part in line for part in said)
+
+
+@pytest.mark.slow
+def test_tiles_larger_than_the_fields(fresh):
+    fresh.configure(tiles__size=128)
+    lines = fresh.refusal("tiles", "--keep-going")
+    assert lines == ["cellmae: tiles.size: 128 is larger than the fields of 64 x 64 pixels: choose at most 64"] * 2
+    assert not list((fresh.results / "tiles").glob("*.json"))
+
+
+@pytest.mark.slow
+def test_relationships_without_a_known_gene(finished):
+    (finished.folder / "foreign.csv").write_text("entity1,entity2\nyfg1,yfg2\n")
+    finished.configure(maps__relationships={"foreign": "foreign.csv"})
+    (line,) = set(finished.refusal("maps", "--keep-going"))
+    assert "foreign" in line
+
+
+@pytest.fixture
+def read_only(tmp_path) -> Path:
+    """A folder on a read-only mount: permission bits do not stop root."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no right to mount a file system here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may mount a file system")
+def test_results_on_a_read_only_mount(fresh: Checkout, read_only):
+    fresh.configure(results=str(read_only / "run"))
+    (line,) = fresh.refusal()
+    assert line == f"cellmae: results: {read_only} cannot be written to; name a folder that can"
