@@ -61,10 +61,3 @@ def test_share_that_is_seen(ratio, seen):
 def test_a_mask_of_all_or_nothing_is_refused(ratio):
     with pytest.raises(ConfigError, match=r"models\.mask_ratio"):
         autoencoder(ratio)
-
-
-def test_the_whole_computation_is_one_graph(crops, noise):
-    """No way out to Python, so that the step can be compiled whole."""
-    model = autoencoder()
-    graph = torch.export.export(model, (crops, noise), strict=True)
-    torch.testing.assert_close(graph.module()(crops, noise).prediction, model(crops, noise).prediction)

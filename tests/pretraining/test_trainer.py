@@ -88,3 +88,13 @@ def test_gradients_are_clipped(crops):
     gradients = torch.cat([parameter.grad.flatten() for parameter in one.autoencoder.parameters()])
     assert gradients.norm() == pytest.approx(1e-3, rel=1e-3)
     assert one.history.rows[0]["gradient_norm"] > 1e-3
+
+
+def test_the_step_is_one_graph_in_mixed_precision(crops):
+    """Nothing in it leads back to Python, so that it can be compiled whole; compiled, it computes the same."""
+    objective = trainer().objective
+    noise = torch.from_numpy(masking_noise(0, 0, batch_size=8, tokens=16))
+    arguments = (crops, torch.zeros(8, 3, dtype=torch.bool), noise)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        compiled = torch.compile(objective, fullgraph=True, backend="aot_eager")(*arguments)
+        torch.testing.assert_close(compiled, objective(*arguments), rtol=1e-4, atol=1e-5)

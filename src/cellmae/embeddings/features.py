@@ -89,7 +89,7 @@ def embed_features(
 
 
 def _name_wells(rows: pd.DataFrame, columns: Mapping[str, Any], path: Path) -> tuple[pd.DataFrame, set[str]]:
-    """Return ``plate_name``, ``well``, ``row``, ``column`` and perhaps ``experiment`` of each row, and their columns."""
+    """Return ``plate_name``, ``well``, ``row``, ``column``, perhaps ``experiment`` of each row, and their columns."""
     uses = {"plate": "plate", "well": "well"} | {
         use: columns[use] for use in ("plate", "well", "batch") if use in columns
     }

@@ -5,7 +5,7 @@ Importing this module imports no torch: a workflow asks it which rule makes a mo
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from cellmae.errors import ConfigError
 from cellmae.models.architecture import read_architecture
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 
 class Encoder(Protocol):
-    """What the stage embeddings needs of a model; every encoder is a torch module too."""
+    """What the stage embeddings needs of a model; every encoder is a torch module."""
 
     dim: int
+
+    def to(self, device: "torch.device") -> Self:
+        """Move to a device."""
+        ...
 
     def embed(self, crops: "torch.Tensor") -> "torch.Tensor":
         """Embed crops (batch, channels, y, x) of 0 to 255 as (batch, dim) float32."""

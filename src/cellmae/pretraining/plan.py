@@ -43,7 +43,7 @@ class Plan:
         ``bfloat16`` (autocast; weights stay float32), ``float32``, or ``auto``: bfloat16 on GPUs, and on CPUs that
         have instructions for it.
     compile
-        Compile the model; None does so on GPUs.
+        Compile the step. On CPUs that gains little and takes a minute.
     seed
         Of weights, crops, turns, masks and drop paths.
     checkpoint_minutes
@@ -63,7 +63,7 @@ class Plan:
     cycle_momentum: bool = False
     gradient_clip: float = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool | None = None
+    compile: bool = False
     seed: int = 0
     checkpoint_minutes: float = 5.0
 

@@ -41,8 +41,7 @@ class Trainer:
         self.autocast = uses_bfloat16(plan.precision, device)
         if self.autocast and device.type == "cpu":
             split_attention(autoencoder)
-        compiled = device.type == "cuda" if plan.compile is None else plan.compile
-        self._compute = torch.compile(self.objective, fullgraph=True) if compiled else self.objective
+        self._compute = torch.compile(self.objective, fullgraph=True) if plan.compile else self.objective
         self._last_end = time.perf_counter()
 
     def take_step(self, crops: torch.Tensor) -> None:

@@ -12,11 +12,10 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 ROW_HEIGHT = 0.34  # inches
 
 
-def row_labels(scores: pd.DataFrame) -> list[str]:
-    """Name each row of a table of scores: the model, and the alignment where there are several."""
-    if scores["alignment"].nunique() == 1:
-        return scores["model"].astype(str).tolist()
-    return [f"{model} · {alignment}" for model, alignment in zip(scores["model"], scores["alignment"], strict=True)]
+def row_labels(scores: pd.DataFrame) -> pd.Series:
+    """Name each row of a whole table of scores: the model, and the alignment where there are several."""
+    models, alignments = scores["model"].astype(str), scores["alignment"].astype(str)
+    return models if alignments.nunique() == 1 else models + " · " + alignments
 
 
 def assign_markers(alignments: Sequence[str]) -> dict[str, str]:
@@ -66,7 +65,7 @@ def draw_scores(
         axes,
         scores,
         value=value,
-        labels=row_labels(scores),
+        labels=row_labels(scores).tolist(),
         colours=[colours[model] for model in scores["model"]],
         markers=[markers[alignment] for alignment in scores["alignment"]],
     )

@@ -26,14 +26,14 @@ def probe_section(probes: pd.DataFrame, *, colours: Mapping[str, str]) -> Sectio
         said = "; ".join(
             f"{label} {number(r2, 2)} ({interval(low, high, 2)})"
             for label, r2, low, high in zip(
-                row_labels(scored), scored["r2"], scored["r2_ci_low"], scored["r2_ci_high"], strict=True
+                row_labels(probes)[scored.index], scored["r2"], scored["r2_ci_low"], scored["r2_ci_high"], strict=True
             )
         )
         alt = f"R² of a linear probe with 95 % intervals: {said}."
         blocks.append(Panels([Plot("probe", probe_figure(probes, colours=colours), alt)], _caption(scored)))
     skipped = probes[probes["r2"].isna()]
     if len(skipped):
-        reasons = skipped.assign(label=row_labels(skipped)).groupby("reason", sort=False)["label"].agg(list)
+        reasons = skipped.assign(label=row_labels(probes)).groupby("reason", sort=False)["label"].agg(list)
         blocks.append(Points([f"Not scored for {listed(names)}: {reason}." for reason, names in reasons.items()]))
     return Section("probe", "Probe of the truth", [*blocks, _table(probes)])
 

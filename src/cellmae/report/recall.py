@@ -81,7 +81,7 @@ def oracle_of(scores: pd.DataFrame) -> float | None:
 
 def skipped_in_words(scores: pd.DataFrame) -> list[str]:
     """Say which scores were skipped and why, a sentence a reason."""
-    skipped = scores[scores["recall"].isna()].assign(label=row_labels(scores[scores["recall"].isna()]))
+    skipped = scores.assign(label=row_labels(scores))[scores["recall"].isna()]
     return [
         f"Recall of {listed(list(dict.fromkeys(group['source'])))} was not scored for "
         f"{listed(list(dict.fromkeys(group['label'])))}: {reason}."
@@ -100,7 +100,11 @@ def _plot(name: str, scores: pd.DataFrame, *, colours: Mapping[str, str], marker
     said = [
         f"{label} {recall:.2f} ({interval(lower, upper, 2)})"
         for label, recall, lower, upper in zip(
-            row_labels(scored), scored["recall"], scored["recall_ci_low"], scored["recall_ci_high"], strict=True
+            row_labels(scores)[scored.index],
+            scored["recall"],
+            scored["recall_ci_low"],
+            scored["recall_ci_high"],
+            strict=True,
         )
     ]
     said.append(f"chance {scored['chance'].mean():.2f}")

@@ -74,7 +74,7 @@ def standardise(X: NDArray) -> NDArray[np.float32]:
 
 
 def lay_out(vectors: NDArray, obs: pd.DataFrame, *, stage: str, seed: int) -> WellMap:
-    """Find neighbours by cosine distance and lay wells out by UMAP (McInnes et al. 2018), with scanpy.
+    """Lay wells out by UMAP of cosine distances (McInnes et al. 2018, arXiv 1802.03426), with scanpy.
 
     Parameters
     ----------
@@ -84,8 +84,12 @@ def lay_out(vectors: NDArray, obs: pd.DataFrame, *, stage: str, seed: int) -> We
     adata = anndata.AnnData(vectors, obs=pd.DataFrame(index=obs.index))
     sc.pp.neighbors(adata, n_neighbors=NEIGHBOURS, use_rep="X", metric="cosine", random_state=seed)
     sc.tl.umap(adata, random_state=seed)
-    nearest = NearestNeighbors(n_neighbors=NEIGHBOURS, metric="cosine").fit(vectors)
-    return WellMap(stage, obs, np.asarray(adata.obsm["X_umap"]), nearest.kneighbors(return_distance=False))
+    return WellMap(stage, obs, np.asarray(adata.obsm["X_umap"]), nearest_wells(vectors))
+
+
+def nearest_wells(vectors: NDArray) -> NDArray[np.int64]:
+    """Return the nearest wells of each by cosine, itself left out, shape (wells, :data:`NEIGHBOURS`)."""
+    return NearestNeighbors(n_neighbors=NEIGHBOURS, metric="cosine").fit(vectors).kneighbors(return_distance=False)
 
 
 def shared_with_neighbours(neighbours: NDArray, labels: pd.Series, of: NDArray) -> tuple[float, float]:
