@@ -19,5 +19,8 @@ def test_data() -> Path:
     """Folder of the small real data sets; the test skips where it is absent."""
     folder = Path(os.environ.get("CELLMAE_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
     if not (folder / "SOURCES.md").exists():
-        pytest.skip(f"no real test data in {folder}: set CELLMAE_TEST_DATA to the folder that holds them")
+        missing = f"no real test data in {folder}: set CELLMAE_TEST_DATA to the folder that holds them"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
     return folder

@@ -61,7 +61,11 @@ def test_recall_figure_shows_points_intervals_chance_and_oracle() -> None:
     figure = recall_figure(scores(), colours={"mae": "#000000", "intensity": "#ffffff"}, markers=markers)
     axes = figure.axes[0]
     lines = [line.get_xdata() for line in axes.lines]
-    assert [list(line) for line in lines] == [[0.5, 0.7], [0.6], [0.4, 0.6], [0.5], [0.1, 0.3], [0.2], [0.9, 0.9]]
+    assert [pytest.approx(list(line)) for line in lines] == [
+        [0.1, 0.1],
+        *([0.5, 0.7], [0.6], [0.4, 0.6], [0.5], [0.1, 0.3], [0.2]),
+        [0.9, 0.9],
+    ]
     assert {"chance", "oracle", "not scored"} <= {text.get_text() for text in axes.texts}
     band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
     assert (band.x0, band.x1) == pytest.approx((0.04, 0.16))

@@ -47,13 +47,13 @@ def test_controls_and_the_rest_get_no_colour() -> None:
     assert labels.tolist() == ["a"] * 3 + ["b"] * 2 + [""] * 9
 
 
-def test_groups_of_the_first_source_that_has_any_give_the_colours() -> None:
-    names = list("abcdef")
+def test_groups_of_the_source_with_most_give_the_colours() -> None:
+    names = list("abcdefghi")
     obs = pd.DataFrame({"perturbation": names, "role": "treatment"})
     rows = [("dense", first, second) for first in names for second in names if first < second]
-    rows += [("complexes", *pair) for pair in ("ab", "bc", "de", "ef")]
+    rows += [("complexes", *pair) for pair in ("ab", "bc", "de", "ef", "gi", "hg")]
     labels = perturbation_labels(obs, pd.DataFrame(rows, columns=["source", "entity1", "entity2"]))
-    assert labels.tolist() == ["a, b, c"] * 3 + ["d, e, f"] * 3
+    assert labels.tolist() == ["a, b, c"] * 3 + ["d, e, f"] * 3 + ["g, h, i"] * 3
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_killed_in_training(finished, finished_run):
 def test_killed_in_embedding(finished, finished_run):
     embeddings = finished.results / "embeddings" / "mae"
     remove(embeddings)
-    kill_and_rerun(finished, "embeddings", at=f"{PLATES[0]}.h5ad")
+    kill_and_rerun(finished, "embeddings", at=f"{PLATES[0]}.json")  # after the vectors
     assert digests(embeddings) == digests(finished_run / "results" / "embeddings" / "mae")
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from cellmae.report.blocks import Points, Section
 from cellmae.report.comparison import contests
 from cellmae.report.recall import skipped_in_words, tails
-from cellmae.report.words import interval, listed, number, quantity
+from cellmae.report.words import interval, listed, number, p_value, quantity
 
 
 class Leader(NamedTuple):
@@ -43,6 +43,8 @@ def answer_section(
 ) -> Section:
     """Say what was found: the leading map's recall, what sets models apart, and what was skipped.
 
+    Of several thresholds the first one is told here.
+
     Parameters
     ----------
     scores, comparison, probes
@@ -50,10 +52,14 @@ def answer_section(
     trained
         Names of the trained models, each compared with every other model under the leader's alignment.
     """
+    first_thresholds = scores[["low", "high"]].iloc[0]
+    told = (scores[["low", "high"]] == first_thresholds).all(axis=1)
+    compared = (comparison[["low", "high"]] == first_thresholds).all(axis=1) | comparison["low"].isna()
     items = [
-        *_recalls(leader, scores),
+        *_recalls(leader, scores[told]),
         *_probes(leader, probes),
-        *_verdicts(leader, comparison, trained),
+        *_verdicts(leader, comparison[compared], trained),
+        *_count_of_verdicts(comparison),
         *skipped_in_words(scores),
     ]
     return Section("answer", "In short", [Points(items)])
@@ -66,24 +72,34 @@ def _recalls(leader: Leader, scores: pd.DataFrame) -> list[Markup]:
 
 
 def _recall_sentence(leader: Leader, row: Mapping[Hashable, Any]) -> Markup:
-    clear = row["recall_ci_low"] > row["chance_ci_high"]
     reached = f" The true phenotypes reach {row['oracle']:.2f}." if row.get("oracle", np.nan) >= 0 else ""
     return Markup(
-        "<strong>{}</strong> ({}) recalls <strong>{:z.2f}</strong> of {} of {} (tails {}; 95 % interval {}), which is "
-        "{}clear of chance, {:z.2f} ({}).{}"
+        "<strong>{}</strong> ({}) recalls <strong>{:.2f}</strong> of {} of {} (95 % interval {}, tails {}), against "
+        "{:.2f} by chance ({} with permuted names, p {}). The interval is {}clear of chance.{}"
     ).format(
         leader.model,
         leader.alignment,
         row["recall"],
         quantity(int(row["pairs"]), "known pair"),
         row["source"],
-        tails(row["low"], row["high"]),
         interval(row["recall_ci_low"], row["recall_ci_high"], 2),
-        "" if clear else "not ",
+        tails(row["low"], row["high"]),
         row["chance"],
         interval(row["chance_ci_low"], row["chance_ci_high"], 2),
+        p_value(row["p_value"]),
+        "" if row["recall_ci_low"] > row["chance"] else "not ",
         reached,
     )
+
+
+def _count_of_verdicts(comparison: pd.DataFrame) -> list[str]:
+    if comparison.empty:
+        return []
+    clear = int(((comparison["difference_ci_low"] > 0) | (comparison["difference_ci_high"] < 0)).sum())
+    return [
+        f"Of {quantity(len(comparison), 'paired comparison')} of models and of alignments {clear:,} "
+        f"{'is' if clear == 1 else 'are'} clear of zero."
+    ]
 
 
 def _probes(leader: Leader, probes: pd.DataFrame | None) -> list[str]:

@@ -88,7 +88,7 @@ def comparison_section(comparison: pd.DataFrame) -> Section:
     comparison
         ``comparison.csv``.
     """
-    title = "Models in pairs"
+    title = "Paired comparisons"
     if comparison.empty:
         return Section("comparison", title, [Text(["Nothing to compare: no two maps of this run are scored."])])
     models_first = comparison.iloc[np.argsort(comparison["model_a"] == comparison["model_b"], kind="stable")]
@@ -140,8 +140,8 @@ def _table(comparison: pd.DataFrame) -> Table:
             "First": [row.first for row in rows],
             "Second": [row.second for row in rows],
             "Both with": [row.shared for row in rows],
-            "First scores": comparison["value_a"],
-            "Second scores": comparison["value_b"],
+            "1st scores": comparison["value_a"],
+            "2nd scores": comparison["value_b"],
             "Difference": comparison["difference"],
             "95 % interval": intervals(comparison, "difference"),
             "p": comparison["p_value"].map(p_value),
@@ -149,7 +149,7 @@ def _table(comparison: pd.DataFrame) -> Table:
             "Perturbations": comparison["genes"],
         }
     )
-    formats = dict.fromkeys(("First scores", "Second scores"), "{:z.3f}") | {"Difference": "{:+z.3f}"}
+    formats = dict.fromkeys(("1st scores", "2nd scores"), "{:z.3f}") | {"Difference": "{:+z.3f}"}
     formats |= {"95 % interval": "{}", "p": "{}", "Pairs": "{:,.0f}", "Perturbations": "{:,.0f}"}
     caption = "Every comparison of two models with the same alignment, and of two alignments of the same model."
     return Table("comparison", comparison, shown, caption, formats)

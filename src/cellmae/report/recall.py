@@ -36,7 +36,8 @@ def recall_section(scores: pd.DataFrame, *, colours: Mapping[str, str]) -> Secti
         blocks.append(Panels(plots, _caption(scored, alignments=len(markers))))
     if len(scored) < len(scores):
         blocks.append(Points(skipped_in_words(scores)))
-    return Section("recall", "Recall of known relationships", [*blocks, _table(scores)])
+    by_database = pd.concat([group for _, group in scores.groupby(BY_DATABASE, sort=False)])
+    return Section("recall", "Recall of known relationships", [*blocks, _table(by_database)])
 
 
 def recall_figure(scores: pd.DataFrame, *, colours: Mapping[str, str], markers: Mapping[str, str]) -> Figure:
@@ -50,6 +51,7 @@ def recall_figure(scores: pd.DataFrame, *, colours: Mapping[str, str], markers: 
     figure, (axes,) = new_figure(4.6, 1.0 + ROW_HEIGHT * len(scores))
     chance, best = scores["chance"].mean(), oracle_of(scores)
     axes.axvspan(scores["chance_ci_low"].min(), scores["chance_ci_high"].max(), color=GRID, linewidth=0)
+    axes.axvline(chance, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
     _name_above(axes, "chance", chance, colour=MUTED)
     draw_scores(axes, scores, value="recall", colours=colours, markers=markers)
     if best is not None:
@@ -124,9 +126,10 @@ def _caption(scored: pd.DataFrame, *, alignments: int) -> str:
     best = " The dashed line, the oracle, is what the true phenotypes reach." if oracle_of(scored) is not None else ""
     return (
         "Share of known relationships whose cosine lies in one of the two tails of the cosines of all pairs of the "
-        "map; further right is better. Lines are 95 % intervals from resampling perturbations. The grey band is "
-        "chance: 95 % of maps with permuted names lie in it, and a score says something where its line is clear of "
-        f"it.{best}{shapes} Rests on {value_range(scored['pairs'])} known pairs of {value_range(scored['genes'])} "
+        "map; further right is better. Lines are 95 % intervals from resampling perturbations. Dotted: chance; the "
+        "grey band holds 95 % of maps with permuted names. A point right of the band is hardly chance for these "
+        "perturbations; a line clear of the dotted one says that it would hardly be for others like them."
+        f"{best}{shapes} Rests on {value_range(scored['pairs'])} known pairs of {value_range(scored['genes'])} "
         f"perturbations, in maps of {value_range(scored['map_genes'])}."
     )
 

@@ -131,7 +131,6 @@ def _fits_table(fits: pd.DataFrame, alignments: Mapping[str, Mapping[str, Any]])
             "Alignment": fits["alignment"],
             "Settings": [settings(alignments[name]) for name in fits["alignment"]],
             "Components": fits["components"],
-            "Dimensions": fits["dimensions"],
             "Fitted on plates": fits["fit_plates"],
             "Wells": fits["kept"],
             "Lost: not embedded": fits["not_embedded"],

@@ -25,6 +25,7 @@ FEWEST_WELLS = 20
 MOST_WELLS = 5000
 NEIGHBOURS = 15
 GROUP_SIZES = (3, 20)
+FEWEST_GROUPS = 3
 BEFORE = "before"
 
 
@@ -139,7 +140,7 @@ def known_groups(pairs: pd.DataFrame, present: Sequence[str]) -> list[tuple[str,
 def perturbation_labels(obs: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     """Say which few wells get a colour: those of known groups, else of the perturbations with most wells.
 
-    The groups are those of the first source of ``pairs`` that has at least two.
+    The groups are those of the source of ``pairs`` that has most, and at least three.
 
     Returns
     -------
@@ -149,8 +150,8 @@ def perturbation_labels(obs: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     treated = obs["perturbation"].astype(object).where(obs["role"].astype(str) == "treatment", "").fillna("")
     present = [name for name in treated.unique() if name]
     by_source = (known_groups(known, present) for _, known in pairs.groupby("source", sort=False))
-    groups = next((found for found in by_source if len(found) >= 2), None)
-    if groups:
+    groups = max(by_source, key=len, default=[])
+    if len(groups) >= FEWEST_GROUPS:
         named = {name: shorten(", ".join(group)) for group in groups[: len(COLOURS)] for name in group}
     else:
         common = treated[treated != ""].value_counts().sort_index().sort_values(ascending=False, kind="stable")
