@@ -113,6 +113,11 @@ def models_that(trait):
     ]
 
 
+def gpus(wildcards):
+    """Ask for a GPU, except on a workstation without, where jobs would wait for each other in vain."""
+    return int(workflow.non_local_exec or Path("/dev/nvidiactl").exists())
+
+
 try:
     config = cellmae.config.validate(config, f"{SCHEMAS}/config.schema.yaml")
     RESULTS = config["results"]
@@ -132,3 +137,9 @@ try:
             read_architecture(spec, crop_size=config["tiles"]["size"])
 except CellmaeError as error:
     sys.exit(indent(str(error), "cellmae: "))
+
+# What a job asks for that works on all plates at once.
+ALL_PLATES = {
+    "threads": min(8, 1 + len(PLATES) // 50),
+    "mem_mb": 4000 + 40 * len(PLATES),
+}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellmae.report.answer import choose_leader
+from cellmae.report.answer import answer_section, choose_leader
 from cellmae.report.comparison import Contest
 from cellmae.report.recall import oracle_of, recall_figure, skipped_in_words
 from cellmae.report.words import interval, listed, number, p_value, quantity
@@ -85,8 +85,35 @@ def test_numbers_in_words() -> None:
     assert number(-0.0001) == "0.000"
     assert number(-0.25, 1) == "\N{MINUS SIGN}0.2"
     assert interval(np.nan, 1.0) == "\N{EN DASH}"
-    assert p_value(0.0002) == "< 0.001"
+    assert p_value(0.0002).split() == ["<", "0.001"]
+    assert p_value(0.25) == "0.250"
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed(list("abcd"), limit=2) == "a, b and 2 more"
     assert quantity(1, "well") == "1 well"
     assert quantity(2304, "well") == "2,304 wells"
+
+
+def test_answer_tells_the_first_thresholds_and_counts_all_comparisons() -> None:
+    both = pd.concat(
+        [scores().assign(p_value=0.01, pairs=40), scores().assign(low=0.1, high=0.9, p_value=0.01, pairs=40)]
+    )
+    rows = [vars(contest(0.2, 0.1, 0.3)), vars(contest(0.1, -0.1, 0.3)) | {"low": 0.1, "high": 0.9}]
+    section = answer_section(
+        choose_leader(both),
+        scores=both,
+        comparison=pd.DataFrame(rows),
+        probes=None,
+        histories={"mae": pd.DataFrame({"masked_r2": [0.1, 0.4]})},
+    )
+    recall, ahead, count, skipped, trained = section.blocks[0].items
+    assert "recalls <strong>0.60</strong> of 40 known pairs of CORUM (95 % interval 0.50 to 0.70, tails 5 %" in recall
+    assert "0.10 by chance" in recall
+    assert "is clear of chance. The true phenotypes reach 0.90." in recall
+    assert ahead.startswith("<strong>mae</strong> is ahead")
+    assert count == "Of 2 paired comparisons of models and of alignments 1 is clear of zero."
+    assert "too few" in skipped
+    assert trained.endswith("mae 0.40.")
+
+
+def test_skipped_without_relationships_names_no_database() -> None:
+    assert skipped_in_words(scores().assign(source="none"))[0].startswith("Recall was not scored for intensity")

@@ -16,9 +16,9 @@ rule fit_alignment:
         f"{RESULTS}/benchmarks/alignment/{{model}}/{{alignment}}.fit.tsv"
     conda:
         "../../envs/maps.yaml"
-    threads: 4
+    threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=8000,
+        mem_mb=ALL_PLATES["mem_mb"],
         runtime=120,
     params:
         version=cellmae.alignment.VERSION,
@@ -45,9 +45,9 @@ rule apply_alignment:
         f"{RESULTS}/benchmarks/alignment/{{model}}/{{alignment}}.tsv"
     conda:
         "../../envs/maps.yaml"
-    threads: 4
+    threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=8000,
+        mem_mb=ALL_PLATES["mem_mb"],
         runtime=120,
     params:
         version=cellmae.alignment.VERSION,

@@ -19,10 +19,10 @@ rule embed_plate:
         model=any_of(IMAGED),
     conda:
         "../../envs/train.yaml"
-    threads: 8
+    threads: 1  # plates, of which there are many, run side by side
     resources:
-        gpu=1,
-        mem_mb=lambda wildcards, threads: 3000 + 250 * threads,
+        gpu=gpus,
+        mem_mb=4000,
         runtime=120,
     params:
         version=cellmae.embeddings.VERSION,

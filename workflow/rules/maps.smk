@@ -19,9 +19,9 @@ rule build_map:
         f"{RESULTS}/benchmarks/maps/{{model}}/{{alignment}}.map.tsv"
     conda:
         "../../envs/maps.yaml"
-    threads: 4
+    threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=8000,
+        mem_mb=ALL_PLATES["mem_mb"],
         runtime=60,
     params:
         version=cellmae.maps.VERSION,
@@ -49,9 +49,9 @@ rule score_recall:
         f"{RESULTS}/benchmarks/maps/{{model}}/{{alignment}}.recall.tsv"
     conda:
         "../../envs/maps.yaml"
-    threads: 4
+    threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=8000,
+        mem_mb=ALL_PLATES["mem_mb"],
         runtime=60,
     params:
         version=cellmae.maps.VERSION,
@@ -82,9 +82,9 @@ if SIMULATED:
             f"{RESULTS}/benchmarks/maps/{{model}}/{{alignment}}.probe.tsv"
         conda:
             "../../envs/maps.yaml"
-        threads: 4
+        threads: ALL_PLATES["threads"]
         resources:
-            mem_mb=4000,
+            mem_mb=ALL_PLATES["mem_mb"],
             runtime=60,
         params:
             version=cellmae.maps.VERSION,
@@ -119,9 +119,9 @@ rule compare_models:
         f"{RESULTS}/benchmarks/maps/comparison.tsv"
     conda:
         "../../envs/maps.yaml"
-    threads: 4
+    threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=ALL_PLATES["mem_mb"],
         runtime=60,
     params:
         version=cellmae.maps.VERSION,

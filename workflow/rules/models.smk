@@ -27,7 +27,7 @@ rule pretrain_model:
         "../../envs/train.yaml"
     threads: 16
     resources:
-        gpu=1,
+        gpu=gpus,
         mem_mb=lambda wildcards, threads: 4000 + 500 * threads,
         runtime=2880,
     params:

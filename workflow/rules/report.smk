@@ -34,9 +34,9 @@ rule write_report:
         f"{RESULTS}/benchmarks/report/page.tsv"
     conda:
         "../../envs/maps.yaml"
-    threads: 4
+    threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=8000,
+        mem_mb=ALL_PLATES["mem_mb"],
         runtime=60,
     params:
         version=cellmae.report.VERSION,

@@ -123,7 +123,7 @@ rule summarise_screen:
         "../../envs/maps.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, input: 1000 + 10 * int(input.size_mb),
+        mem_mb=ALL_PLATES["mem_mb"],
         runtime=30,
     params:
         version=cellmae.screen.VERSION,

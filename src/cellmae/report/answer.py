@@ -10,6 +10,7 @@ from markupsafe import Markup
 from cellmae.report.blocks import Points, Section
 from cellmae.report.comparison import contests
 from cellmae.report.recall import skipped_in_words, tails
+from cellmae.report.training import trained_in_words
 from cellmae.report.words import interval, listed, number, p_value, quantity
 
 
@@ -39,7 +40,7 @@ def answer_section(
     scores: pd.DataFrame,
     comparison: pd.DataFrame,
     probes: pd.DataFrame | None,
-    trained: list[str],
+    histories: Mapping[str, pd.DataFrame],
 ) -> Section:
     """Say what was found: the leading map's recall, what sets models apart, and what was skipped.
 
@@ -49,8 +50,8 @@ def answer_section(
     ----------
     scores, comparison, probes
         Tables of all maps; ``probes`` is None where the truth is not known.
-    trained
-        Names of the trained models, each compared with every other model under the leader's alignment.
+    histories
+        ``history.csv`` of the trained models, each compared with every other model under the leader's alignment.
     """
     first_thresholds = scores[["low", "high"]].iloc[0]
     told = (scores[["low", "high"]] == first_thresholds).all(axis=1)
@@ -58,9 +59,10 @@ def answer_section(
     items = [
         *_recalls(leader, scores[told]),
         *_probes(leader, probes),
-        *_verdicts(leader, comparison[compared], trained),
+        *_verdicts(leader, comparison[compared], list(histories)),
         *_count_of_verdicts(comparison),
         *skipped_in_words(scores),
+        *([trained_in_words(histories)] if histories else []),
     ]
     return Section("answer", "In short", [Points(items)])
 
@@ -86,7 +88,7 @@ def _recall_sentence(leader: Leader, row: Mapping[Hashable, Any]) -> Markup:
         tails(row["low"], row["high"]),
         row["chance"],
         interval(row["chance_ci_low"], row["chance_ci_high"], 2),
-        p_value(row["p_value"]),
+        p_value(row["p_value"], equals="= "),
         "" if row["recall_ci_low"] > row["chance"] else "not ",
         reached,
     )

@@ -115,7 +115,7 @@ def difference_figure(rows: pd.DataFrame, drawn: Sequence[Contest]) -> Figure:
     drawn
         The same rows, from :func:`contests`.
     """
-    figure, (axes,) = new_figure(5.2, 0.85 + ROW_HEIGHT * len(rows))
+    figure, (axes,) = new_figure(4.4, 0.85 + ROW_HEIGHT * len(rows))
     clear = (rows["difference_ci_low"] > 0) | (rows["difference_ci_high"] < 0)
     colours = [INK if is_clear else MUTED for is_clear in clear]
     labels = [f"{contest.first} vs {contest.second} ({contest.shared})" for contest in drawn]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
 import cellmae
@@ -23,10 +24,9 @@ from cellmae.report.relationships import map_section
 from cellmae.report.results import Results
 from cellmae.report.run import facts, run_section
 from cellmae.report.style import assign_colours, drawing
+from cellmae.report.training import training_section
 from cellmae.report.wells import wells_section
 from cellmae.report.words import listed, quantity
-
-RECONSTRUCTIONS = "reconstructions.png"
 
 
 def write_report(
@@ -126,14 +126,14 @@ def _sections(
     seed: int,
 ) -> list[Section]:
     colours = assign_colours(run.models)
-    trained = [name for name, spec in models.items() if FAMILIES[spec["family"]].trained]
     imaged = [name for name, spec in models.items() if FAMILIES[spec["family"]].needs_images]
     scores, comparison = run.recall(), run.comparison()
     probes = run.probe() if truth else None
+    histories = run.histories([name for name, spec in models.items() if FAMILIES[spec["family"]].trained])
     leader = choose_leader(scores)
     pairs = run.known_pairs(leader.model, leader.alignment)
     return [
-        answer_section(leader, scores=scores, comparison=comparison, probes=probes, trained=trained),
+        answer_section(leader, scores=scores, comparison=comparison, probes=probes, histories=histories),
         recall_section(scores, colours=colours),
         comparison_section(comparison),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
@@ -143,7 +143,7 @@ def _sections(
             pairs,
             seed=seed,
         ),
-        *([_training(run, trained, colours)] if trained else []),
+        *([_training(run, histories, colours)] if histories else []),
         *([_tiles(run)] if images else []),
         run_section(
             summary=run.summary(),
@@ -158,16 +158,8 @@ def _sections(
     ]
 
 
-def _training(run: Results, trained: Sequence[str], colours: Mapping[str, str]) -> Section:
-    from cellmae.pretraining import read_history  # brings torch, which a run without training does not need
-    from cellmae.report.training import training_section
-
-    folders = {model: run.model(model) for model in trained}
-    return training_section(
-        {model: read_history(folder / "history.csv") for model, folder in folders.items()},
-        {model: folder / RECONSTRUCTIONS for model, folder in folders.items()},
-        colours=colours,
-    )
+def _training(run: Results, histories: Mapping[str, pd.DataFrame], colours: Mapping[str, str]) -> Section:
+    return training_section(histories, {model: run.reconstructions(model) for model in histories}, colours=colours)
 
 
 def _tiles(run: Results) -> Section:

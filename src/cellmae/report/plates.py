@@ -61,8 +61,8 @@ def plate_figure(quality: pd.DataFrame, *, rows: int, columns: int) -> Figure:
     rows, columns
         Size of the plate.
     """
-    figure, (axes,) = new_figure(4.4, 0.9 + 3.9 * rows / columns)
-    width = 250 / columns  # of a well, in points
+    figure, (axes,) = new_figure(3.7, 0.9 + 3.25 * rows / columns)
+    width = 210 / columns  # of a well, in points
     wells = axes.scatter(
         quality["column"],
         quality["row"],

@@ -12,6 +12,7 @@ from cellmae.report.style import GRID, INK, MUTED, new_figure
 from cellmae.report.words import interval, intervals, listed, p_value, value_range
 
 BY_DATABASE = ["source", "low", "high"]
+NO_SOURCE = "none"  # where the run has no relationships
 WIDTH_OF_A_NAME = 0.2  # on the axis of recall: closer names take two lines
 
 
@@ -28,16 +29,16 @@ def recall_section(scores: pd.DataFrame, *, colours: Mapping[str, str]) -> Secti
     scored = scores.dropna(subset="recall")
     blocks: list[Block] = []
     if len(scored):
+        databases = [group for _, group in scores.groupby(BY_DATABASE, sort=False)]
         plots = [
             _plot(f"recall-{number}", group, colours=colours, markers=markers)
-            for number, (_, group) in enumerate(scores.groupby(BY_DATABASE, sort=False), start=1)
+            for number, group in enumerate(databases, start=1)
             if group["recall"].notna().any()
         ]
-        blocks.append(Panels(plots, _caption(scored, alignments=len(markers))))
+        blocks = [Panels(plots, _caption(scored, alignments=len(markers))), _table(pd.concat(databases))]
     if len(scored) < len(scores):
         blocks.append(Points(skipped_in_words(scores)))
-    by_database = pd.concat([group for _, group in scores.groupby(BY_DATABASE, sort=False)])
-    return Section("recall", "Recall of known relationships", [*blocks, _table(by_database)])
+    return Section("recall", "Recall of known relationships", blocks)
 
 
 def recall_figure(scores: pd.DataFrame, *, colours: Mapping[str, str], markers: Mapping[str, str]) -> Figure:
@@ -48,7 +49,7 @@ def recall_figure(scores: pd.DataFrame, *, colours: Mapping[str, str], markers: 
     scores
         Rows with one source and one pair of thresholds.
     """
-    figure, (axes,) = new_figure(4.6, 1.0 + ROW_HEIGHT * len(scores))
+    figure, (axes,) = new_figure(4.0, 1.0 + ROW_HEIGHT * len(scores))
     chance, best = scores["chance"].mean(), oracle_of(scores)
     axes.axvspan(scores["chance_ci_low"].min(), scores["chance_ci_high"].max(), color=GRID, linewidth=0)
     axes.axvline(chance, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
@@ -84,11 +85,12 @@ def oracle_of(scores: pd.DataFrame) -> float | None:
 def skipped_in_words(scores: pd.DataFrame) -> list[str]:
     """Say which scores were skipped and why, a sentence a reason."""
     skipped = scores.assign(label=row_labels(scores))[scores["recall"].isna()]
-    return [
-        f"Recall of {listed(list(dict.fromkeys(group['source'])))} was not scored for "
-        f"{listed(list(dict.fromkeys(group['label'])))}: {reason}."
-        for reason, group in skipped.groupby("reason", sort=False)
-    ]
+    sentences = []
+    for reason, group in skipped.groupby("reason", sort=False):
+        sources, labels = (listed(list(dict.fromkeys(group[column]))) for column in ("source", "label"))
+        what = "Recall" if sources == NO_SOURCE else f"Recall of {sources}"
+        sentences.append(f"{what} was not scored for {labels}: {reason}.")
+    return sentences
 
 
 def tails(low: float, high: float) -> str:

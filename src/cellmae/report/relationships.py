@@ -81,7 +81,8 @@ def heat_map(cosines: NDArray, names: Sequence[str], known: NDArray) -> Figure:
     known
         Whether a relationship is known, same shape.
     """
-    figure, (axes,) = new_figure(8.2, 7.4)
+    side = min(2.4 + 0.17 * len(names), 7.4)
+    figure, (axes,) = new_figure(side + 0.8, side)
     image = axes.imshow(cosines, cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
     axes.spines[:].set_visible(False)
     axes.set(xticks=[], yticks=[])
@@ -182,6 +183,7 @@ def _strongest_table(table: pd.DataFrame) -> Table:
     known = int((table["known_in"] != "").sum())
     caption = (
         f"The {len(table)} strongest relationships of the map, by absolute cosine; negative ones are opposite "
-        f"phenotypes. {known} of them are known; the others are errors or discoveries, which the map alone cannot tell."
+        f"phenotypes. Databases of this run know {known} of them; any other may be an error or a discovery, which the "
+        "map alone cannot tell."
     )
     return Table("strongest-relationships", table, shown, caption, {"Cosine": "{:z.3f}"})

@@ -44,6 +44,10 @@ class Results:
         """Folder of a model."""
         return self.folder / "models" / model
 
+    def reconstructions(self, model: str) -> Path:
+        """Figure of what a trained model makes of masked crops."""
+        return self.model(model) / "reconstructions.png"
+
     def tiles(self, plate: str) -> Path:
         """Tile table of a plate."""
         return self.folder / "tiles" / f"{plate}.parquet"
@@ -82,6 +86,14 @@ class Results:
     def records(self, models: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return ``model.yaml`` of these models."""
         return {model: read_model(self.model(model)) for model in models}
+
+    def histories(self, models: Sequence[str]) -> dict[str, pd.DataFrame]:
+        """Return ``history.csv`` of these models."""
+        if not models:
+            return {}
+        from cellmae.pretraining import read_history  # brings torch, which a run without training does not need
+
+        return {model: read_history(self.model(model) / "history.csv") for model in models}
 
     def fits(self) -> pd.DataFrame:
         """Return how each model's embeddings were aligned, and the wells that were kept and lost."""

@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter
 
 from cellmae.report.blocks import Panels, Picture, Plot, Section, Table
 from cellmae.report.style import MUTED, new_figure
-from cellmae.report.words import listed
+from cellmae.report.words import listed, number
 
 FEWEST_NAMED = 2
 
@@ -29,18 +29,20 @@ def r2_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[str, st
         axes.plot(history["crops"], visible_mean_r2(history), color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
     axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
     last = next(iter(histories.values())).iloc[[-1]]
-    for name, height in (("mean of visible patches", visible_mean_r2(last).item()), ("zero", 0.0)):
+    visible = visible_mean_r2(last).item()
+    for name, height, below in (("mean of visible patches", visible, visible < 0), ("zero", 0.0, False)):
         axes.annotate(
             name,
             (last["crops"].item(), height),
-            xytext=(0, 2),
+            xytext=(0, -4 if below else 2),
             textcoords="offset points",
             ha="right",
+            va="top" if below else "baseline",
             color=MUTED,
             fontsize=9,
         )
     highest = max(history["masked_r2"].max() for history in histories.values())
-    axes.set_ylim(-0.1, min(1.0, max(0.3, 1.1 * highest)))
+    axes.set_ylim(min(visible, 0) - 0.1, min(1.0, max(0.3, 1.1 * highest)))
     return _with_legend(figure, axes, histories)
 
 
@@ -59,6 +61,12 @@ def fourier_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[st
     for model, history in histories.items():
         axes.plot(history["crops"], history["fourier"], color=colours[model], linewidth=1.8, label=model)
     return _with_legend(figure, axes, histories)
+
+
+def trained_in_words(histories: Mapping[str, pd.DataFrame]) -> str:
+    """Say how much of masked patches each model predicts at the end of its training."""
+    ends = [f"{model} {number(history['masked_r2'].iloc[-1], 2)}" for model, history in histories.items()]
+    return f"R² on masked patches at the end of training (a guess of zero has 0): {listed(ends)}."
 
 
 def _new_curves(histories: Mapping[str, pd.DataFrame], label: str) -> tuple[Figure, Axes]:

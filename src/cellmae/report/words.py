@@ -7,6 +7,7 @@ import pandas as pd
 
 ABSENT = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 LONGEST_LABEL = 28  # characters
 
 
@@ -48,11 +49,12 @@ def value_range(counts: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def p_value(p: float) -> str:
-    """Return a p-value as text, never as zero."""
+def p_value(p: float, *, equals: str = "") -> str:
+    """Return a p-value as text, never as zero; ``equals`` stands before one that is told exactly."""
     if p != p:
         return ABSENT
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+    text = f"{equals}{p:.3f}" if p >= 0.001 else "< 0.001"
+    return text.replace(" ", NO_BREAK_SPACE)
 
 
 def listed(names: Sequence[str], limit: int = 12) -> str:
