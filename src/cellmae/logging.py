@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -58,7 +58,7 @@ def progress(items: Iterable[Item], *, description: str, unit: str, total: int |
     if sys.stderr.isatty():
         yield from tqdm(items, desc=description, unit=unit, total=total, leave=False)
         return
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     start = last = time.monotonic()
     for count, item in enumerate(items, start=1):
