@@ -1,6 +1,7 @@
 # What this run consists of, known before the first job: nothing here opens an image or imports torch.
 
 import re
+import shutil
 import sys
 from dataclasses import asdict
 from itertools import product
@@ -115,7 +116,7 @@ def models_that(trait):
 
 def gpus(wildcards):
     """Ask for a GPU, except on a workstation without, where jobs would wait for each other in vain."""
-    return int(workflow.non_local_exec or Path("/dev/nvidiactl").exists())
+    return int(workflow.non_local_exec or shutil.which("nvidia-smi") is not None)
 
 
 try:

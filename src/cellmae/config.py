@@ -215,14 +215,14 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             elif screen["layout"] != "profiles":
                 yield f"models.{name}.table: found nothing, expected the table that holds the profiles"
     for name, path in config["maps"]["relationships"].items():
-        if not is_simulated(config, path):
+        if not _is_simulated(config, path):
             yield from _missing_file(f"maps.relationships.{name}", path)
     for low, high in config["maps"]["thresholds"]:
         if low >= high:
             yield f"maps.thresholds: found [{low}, {high}], expected the lower one first"
 
 
-def is_simulated(config: Mapping[str, Any], path: str) -> bool:
+def _is_simulated(config: Mapping[str, Any], path: str) -> bool:
     """Say whether the simulation of the screen writes this file, so that it need not exist yet."""
     screen = config["screen"]
     return screen["layout"] == "simulated" and Path(path) == Path(screen["root"]) / "relationships.csv"
