@@ -10,11 +10,14 @@ import yaml
 from cellmae.config import load, validate
 from cellmae.errors import ConfigError
 from cellmae.models import FAMILIES
-from cellmae.models.architecture import KEYS, SIZES, read_architecture
+from cellmae.models.architecture import KEYS, SIZES, UNET_SIZES, read_architecture
 from cellmae.pretraining import Plan
 from cellmae.screen.simulation import CHANNELS
 
-CONFIGS = ["config.yaml", "configs/bbbc021.yaml", "configs/simulated-long.yaml", "configs/ta-orf.yaml"]
+CONFIGS = [
+    "config.yaml",
+    *(f"configs/{name}.yaml" for name in ("bbbc021", "families", "openphenom", "simulated-long", "ta-orf")),
+]
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +101,7 @@ def test_the_order_of_keys_does_not_matter(config, schema):
         ("models.mae.mask_ratio", 1, ["models.mae.mask_ratio: found 1, expected less than 1"]),
         ("models.mae.betas", [0.9], ["models.mae.betas: found [0.9], expected a list at least as long as 2"]),
         ("models.my mae", {"family": "mae"}, ["models.my mae: this name becomes part of paths"]),
-        ("models.mae", {}, ["models.mae.family: found nothing, expected: mae: masked autoencoder"]),
+        ("models.mae", {}, ["models.mae.family: found nothing, expected: Trained on the plates: mae, a masked"]),
         ("models", {}, ["models: found {}, expected at least 1 entry"]),
         ("alignments", {"a": {"method": "tvn", "standardise": "none"}}, ["alignments.a.standardise: there is no"]),
         ("results", None, ["results: found nothing, expected text"]),
@@ -171,10 +174,22 @@ def test_the_configurations_that_come_along(repository, schema, name, request, m
 
 def test_the_schema_and_the_code_agree(config, schema):
     rules = yaml.safe_load(schema.read_text())["properties"]["models"]["additionalProperties"]
+    branches = [part["then"]["properties"] for part in rules["allOf"]]
+    sizes = [keys["size"]["enum"] for keys in branches if "size" in keys]
     spec = validate(put(config, "models.mae", {"family": "mae"}), schema)["models"]["mae"]
     assert Plan.from_spec(spec | {"betas": tuple(spec["betas"])}) == Plan()
     assert read_architecture(spec, crop_size=64) == SIZES["tiny"]
     assert rules["properties"]["family"]["enum"] == list(FAMILIES)
-    assert rules["allOf"][0]["then"]["properties"]["size"]["enum"] == list(SIZES)
-    assert set(spec) >= KEYS | {field.name for field in fields(Plan)}
+    assert sizes == [list(UNET_SIZES), list(SIZES)]
+    assert set(spec) >= KEYS | {field.name for field in fields(Plan)} - {"adabn"}
+    for family in (name for name, family in FAMILIES.items() if family.trained):
+        Plan.from_spec(validate(put(config, "models.mae", {"family": family}), schema)["models"]["mae"])
+
+
+def test_a_default_decides_which_keys_there_are(config, schema):
+    untrained = validate(put(config, "models.mae", {"family": "untrained"}), schema)["models"]["mae"]
+    assert untrained["architecture"] == "vit"
+    assert {"size", "patch", "embed_block", "seed"} <= set(untrained)
+    densenet = {"family": "untrained", "architecture": "densenet-tiny"}
+    assert set(validate(put(config, "models.mae", densenet), schema)["models"]["mae"]) == {*densenet, "neck", "seed"}
     assert validate(config, schema)["screen"]["channels"] == list(CHANNELS)

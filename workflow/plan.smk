@@ -12,9 +12,9 @@ import cellmae.config
 import cellmae.screen
 from cellmae.errors import CellmaeError
 from cellmae.files import read_manifest
-from cellmae.fitted import fitted_plates
+from cellmae.fitted import fitted_plates, without_validation
 from cellmae.models import FAMILIES
-from cellmae.models.architecture import read_architecture
+from cellmae.models.families import check_spec, has_blocks, weight_files
 
 SCHEMAS = f"{workflow.basedir}/workflow/schemas"
 
@@ -26,7 +26,7 @@ def any_of(names):
 
 def training_plates(model):
     """Return the plates that a model is trained on, see `cellmae.fitted`."""
-    return fitted_plates(
+    plates = fitted_plates(
         f"{RESULTS}/models/{model}/plates.json",
         PLATES,
         key=f"models.{model}",
@@ -34,6 +34,8 @@ def training_plates(model):
         refit=MODELS[model]["refit"],
         is_kept=has_tiles,
     )
+    aside = MODELS[model]["validation_plates"]
+    return without_validation(plates, aside, PLATES, key=f"models.{model}")
 
 
 def has_tiles(plate):
@@ -65,6 +67,33 @@ def fit_plates(model, alignment):
 def training_files(pattern):
     """Return an input function: a file of each plate that a model is trained on."""
     return lambda wildcards: expand(pattern, plate=TRAINING_PLATES[wildcards.model])
+
+
+def validation_files(pattern):
+    """Return an input function: a file of each plate that a model in training is measured on."""
+    return lambda wildcards: expand(
+        pattern, plate=MODELS[wildcards.model]["validation_plates"]
+    )
+
+
+def batch_files(pattern):
+    """Return an input function: a file of each plate that AdaBN takes the statistics of a plate's batch from.
+
+    They are those of the batch that the model was trained on, so that a plate added later changes no other; of a batch
+    that it was not trained on, all.
+    """
+
+    def files(wildcards):
+        if not MODELS[wildcards.model].get("adabn"):
+            return []
+        batch = PLATES[wildcards.plate].batch
+        plates = [plate for plate in PLATES if PLATES[plate].batch == batch]
+        trained = [
+            plate for plate in plates if plate in TRAINING_PLATES[wildcards.model]
+        ]
+        return expand(pattern, plate=trained or plates)
+
+    return files
 
 
 def fit_files(pattern):
@@ -119,6 +148,11 @@ def gpus(wildcards):
     return int(workflow.non_local_exec or shutil.which("nvidia-smi") is not None)
 
 
+def training_gpus(wildcards):
+    """Ask for the GPUs that train a model together."""
+    return gpus(wildcards) * MODELS[wildcards.model]["gpus"]
+
+
 try:
     config = cellmae.config.validate(config, f"{SCHEMAS}/config.schema.yaml")
     RESULTS = config["results"]
@@ -129,13 +163,19 @@ try:
     PLATES = cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
     MODELS = config["models"]
     TRAINED = models_that("trained")
+    MASKED = models_that("masked")
+    LABELLED = models_that("labelled")
     IMAGED = models_that("needs_images")
     TRAINING_PLATES = {model: training_plates(model) for model in TRAINED}
     ALIGNMENTS = config["alignments"]
+    RANKED = [
+        model
+        for model in TRAINED
+        if MODELS[model]["validation_plates"] and has_blocks(MODELS[model])
+    ]
     FIT_PLATES = {pair: fit_plates(*pair) for pair in product(MODELS, ALIGNMENTS)}
-    for spec in MODELS.values():
-        if "patch" in spec:  # raises what is wrong before the first job
-            read_architecture(spec, crop_size=config["tiles"]["size"])
+    for spec in MODELS.values():  # raises what is wrong before the first job
+        check_spec(spec, channels=len(CHANNELS), crop_size=config["tiles"]["size"])
 except CellmaeError as error:
     sys.exit(indent(str(error), "cellmae: "))
 

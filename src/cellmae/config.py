@@ -108,6 +108,14 @@ def _complete(value: Any, schema: Schema, root: Schema) -> Any:
         return [_complete(item, schema.get("items", {}), root) for item in value]
     if not isinstance(value, Mapping):
         return value
+    completed = _with_defaults(value, schema, root)
+    # A default may be what decides which other keys there are.
+    while (again := _with_defaults(completed, schema, root)).keys() != completed.keys():
+        completed = again
+    return completed
+
+
+def _with_defaults(value: Mapping[str, Any], schema: Schema, root: Schema) -> dict[str, Any]:
     known = _known_keys(value, schema, root)
     completed = {}
     others = schema.get("additionalProperties")
@@ -198,6 +206,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     if low >= high:
         yield f"tiles.range_percentiles: found [{low}, {high}], expected the lower one first"
     for name, spec in config["models"].items():
+        if spec.get("adabn") and spec["architecture"] == "vit":
+            yield f"models.{name}.adabn: a vision transformer has no batch norm to adapt; choose a densenet, or false"
         if "patch" in spec and size % spec["patch"]:
             fitting = [edge for edge in range(2, size + 1) if size % edge == 0]
             yield (

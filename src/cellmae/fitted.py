@@ -59,6 +59,36 @@ def fitted_plates(
     return usable(read_json(record)["plates"]) or list(current)
 
 
+def without_validation(
+    plates: Sequence[str], validation: Sequence[str], current: Collection[str], *, key: str
+) -> list[str]:
+    """Return the plates that a model is trained on: those it is fitted on, less those that it is measured on.
+
+    Parameters
+    ----------
+    plates, validation
+        Slugs of the plates to fit on, and of those to measure on.
+    current
+        Slugs of all plates of the screen.
+    key
+        Key of the model in the configuration, for messages.
+
+    Raises
+    ------
+    ConfigError
+        A plate to measure on is not in the screen, or none is left to train on.
+    """
+    unknown = [plate for plate in validation if plate not in current]
+    if unknown:
+        raise ConfigError(f"{key}.validation_plates: found '{unknown[0]}', expected plates among {', '.join(current)}")
+    training = [plate for plate in plates if plate not in validation]
+    if not training:
+        raise ConfigError(
+            f"{key}.validation_plates: all {len(plates)} plates are set aside, so none is left to train on; name fewer"
+        )
+    return training
+
+
 def remember_plates(record: str | Path, plates: Sequence[str]) -> None:
     """Write down the plates of a fit, before it begins."""
     write_json(record, {"plates": list(plates)})

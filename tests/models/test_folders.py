@@ -1,12 +1,16 @@
+import shutil
 import subprocess
 import sys
 
 import pytest
+import timm
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from cellmae.errors import ConfigError, DataError
-from cellmae.models import FAMILIES, build_baseline, load_encoder, read_model
+from cellmae.models import FAMILIES, build_baseline, load_encoder, read_model, takes
+from cellmae.models.families import check_spec
 
 UNTRAINED = {"family": "untrained", "size": "tiny", "patch": 8, "seed": 3}
 CHANNELS = ["nuclei", "actin"]
@@ -109,3 +113,67 @@ def test_the_workflow_can_ask_without_torch(tmp_path):
 def test_the_record_is_plain_yaml(tmp_path):
     build(tmp_path)
     assert yaml.safe_load((tmp_path / "model.yaml").read_text())["stage"] == "models"
+
+
+ARCHITECTURES = [
+    {"architecture": "vit", "size": "tiny", "patch": 8},
+    {"architecture": "ca-vit", "size": "tiny", "patch": 8, "per_channel": True},
+    {"architecture": "unet", "size": "tiny", "patch": 8},
+    {"architecture": "densenet-tiny", "neck": 16},
+]
+
+
+@pytest.mark.parametrize("spec", ARCHITECTURES, ids=lambda spec: spec["architecture"])
+def test_any_architecture_can_have_random_weights(tmp_path, crops, spec):
+    build_baseline({"family": "untrained", "seed": 3, **spec}, channels=CHANNELS, crop_size=16, folder=tmp_path)
+    encoder = load_encoder(tmp_path)
+    assert encoder.embed(crops).shape == (3, encoder.dim)
+    build_baseline({"family": "untrained", "seed": 4, **spec}, channels=CHANNELS, crop_size=16, folder=tmp_path / "b")
+    assert not torch.equal(load_encoder(tmp_path / "b").embed(crops), encoder.embed(crops))
+
+
+def test_a_model_of_another_run_is_taken_with_all_that_it_is(tmp_path, crops):
+    original = build(tmp_path / "there")
+    spec = {"family": "saved", "weights": str(tmp_path / "there")}
+    build_baseline(spec, channels=CHANNELS, crop_size=16, folder=tmp_path / "here")
+    assert read_model(tmp_path / "here") == read_model(tmp_path / "there")
+    shutil.rmtree(tmp_path / "there")
+    assert torch.equal(load_encoder(tmp_path / "here").embed(crops), original.embed(crops))
+
+
+def test_a_model_of_other_channels_is_refused_unless_it_takes_any(tmp_path):
+    spec = {"family": "saved", "weights": str(tmp_path / "there")}
+    build(tmp_path / "there")
+    with pytest.raises(DataError, match=r"16 pixels and the channels nuclei, actin, the screen has 16 and er"):
+        build_baseline(spec, channels=["er"], crop_size=16, folder=tmp_path / "here")
+    build_baseline(
+        {"family": "ca-mae", "size": "tiny", "patch": 8}, channels=CHANNELS, crop_size=16, folder=tmp_path / "there"
+    )
+    build_baseline(spec, channels=["er"], crop_size=16, folder=tmp_path / "here")
+    record = read_model(tmp_path / "here")
+    assert takes(record, ["er", "golgi", "rna"], 16)
+    assert not takes(record, CHANNELS, 32)
+    assert load_encoder(tmp_path / "here").embed(torch.zeros(2, 1, 16, 16, dtype=torch.uint8)).shape == (2, 128)
+
+
+def test_pretrained_weights_are_copied_into_the_run(tmp_path, crops):
+    model = timm.create_model("resnet10t", num_classes=0)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    spec = {"family": "pretrained", "architecture": "resnet10t", "weights": str(tmp_path / "weights.safetensors")}
+    build_baseline(spec, channels=CHANNELS, crop_size=16, folder=tmp_path / "model")
+    (tmp_path / "weights.safetensors").unlink()
+    encoder = load_encoder(tmp_path / "model")
+    assert encoder.embed(crops).shape == (3, model.num_features)
+
+
+def test_what_does_not_fit_is_said_before_anything_is_built(tmp_path):
+    openphenom = {"family": "openphenom", "weights": str(tmp_path)}
+    with pytest.raises(ConfigError, match=r"tiles\.size: found 64, expected 256"):
+        check_spec(openphenom, channels=6, crop_size=64)
+    with pytest.raises(DataError, match=r"config\.json does not exist; the family openphenom needs it"):
+        check_spec(openphenom, channels=6, crop_size=256)
+    with pytest.raises(ConfigError, match=r"models\.patch: 7"):
+        check_spec({"family": "ca-mae", "patch": 7}, channels=6, crop_size=64)
+    with pytest.raises(ConfigError, match=r"tiles\.size: found 72, but a U-Net"):
+        check_spec({"family": "untrained", "architecture": "unet", "patch": 8}, channels=6, crop_size=72)
+    check_spec({"family": "classifier", "architecture": "densenet161"}, channels=6, crop_size=64)

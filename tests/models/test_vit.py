@@ -56,6 +56,12 @@ def test_earlier_blocks_can_embed(crops):
     torch.testing.assert_close(first.embed(crops), tokens[:, 1:].mean(dim=1))
 
 
+def test_every_block_embeds_as_if_it_were_chosen(crops):
+    blocks = encoder(replace(SMALL, final_norm=True)).embed_blocks(crops)
+    chosen = [encoder(replace(SMALL, final_norm=True, embed_block=block)).embed(crops) for block in (1, 2, 3)]
+    torch.testing.assert_close(blocks, torch.stack(chosen))
+
+
 def test_final_norm_follows_the_last_block(crops):
     torch.testing.assert_close(
         encoder(replace(SMALL, final_norm=True)).embed(crops).mean(dim=1), torch.zeros(3), rtol=0, atol=1e-5
@@ -74,5 +80,5 @@ def test_only_visible_patches_are_encoded(crops):
 
 def test_drop_path_grows_with_depth():
     model = encoder(replace(SMALL, drop_path=0.4))
-    rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in model.blocks]
+    rates = [getattr(block.drop_path, "rate", 0.0) for block in model.blocks]
     assert rates == pytest.approx([0, 0.2, 0.4])

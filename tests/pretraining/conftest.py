@@ -32,11 +32,10 @@ SPEC = {
 
 @dataclass
 class TiledPlates:
-    """Paths of what the stage tiles wrote, a file a plate."""
+    """Manifests of what the stage tiles wrote, a file a plate, and the annotated wells."""
 
-    stores: list[Path]
-    tables: list[Path]
     manifests: list[Path]
+    wells: list[Path]
 
     def pretrain(self, folder: Path, **changes: Any) -> None:
         """Pretrain as :data:`SPEC` says, with changes."""
@@ -44,9 +43,7 @@ class TiledPlates:
 
     def arguments(self, folder: Path) -> dict[str, Any]:
         return {
-            "stores": self.stores,
-            "tables": self.tables,
-            "manifests": self.manifests,
+            "tiles": self.manifests,
             "channels": CHANNELS,
             "crop_size": CROP,
             "folder": folder,
@@ -65,6 +62,10 @@ def tile(root: Path, plate: str, *, seed: int) -> None:
             row[f"path_{channel}"] = f"{plate}_{column}_{channel}.tif"
             tifffile.imwrite(root / row[f"path_{channel}"], generator.integers(0, 4000, (48, 48), dtype=np.uint16))
         rows.append(row)
+    wells = pd.DataFrame(rows)[["plate", "plate_name", "batch", "well", "row", "column"]]
+    genes = ["PSMA1", "PSMB2", "EMPTY_control"]
+    roles = ["treatment", "treatment", "negative_control"]
+    wells.assign(perturbation=genes, treatment=genes, role=roles).to_parquet(root / f"{plate}.wells.parquet")
     tile_plate(
         pd.DataFrame(rows),
         root=root,
@@ -91,7 +92,7 @@ def make_plates(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tiled
         names = [f"plate{seed}" for seed in seeds]
         for name, seed in zip(names, seeds, strict=True):
             tile(root, name, seed=seed)
-        return TiledPlates(*([root / f"{n}.{suffix}" for n in names] for suffix in ("zarr", "parquet", "json")))
+        return TiledPlates(*([root / f"{name}{suffix}" for name in names] for suffix in (".json", ".wells.parquet")))
 
     return make
 

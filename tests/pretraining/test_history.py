@@ -4,41 +4,47 @@ import torch
 from cellmae.errors import DataError
 from cellmae.pretraining import read_history
 from cellmae.pretraining.history import TIMING_COLUMNS, History
-from cellmae.pretraining.objective import METRICS
+from cellmae.pretraining.objective import MaskedObjective
 
-CPU = torch.device("cpu")
+METRICS = ("loss", "gradient_norm", *MaskedObjective.METRICS)
 
 
 def metrics(step: int) -> torch.Tensor:
     return torch.arange(1.0, len(METRICS) + 1) + step
 
 
+def new_history(steps: int) -> History:
+    return History(
+        steps=steps, batch_size=4, metrics=METRICS, derive=MaskedObjective.derive, device=torch.device("cpu")
+    )
+
+
 def run(history: History, steps: range) -> History:
     for step in steps:
         history.add(metrics(step))
-        history.close_step(step, rate=0.1, waited=0.0)
+        history.close_step(step + 1, rate=0.1, waited=0.0)
     return history
 
 
 def test_rows_are_means_over_their_steps(tmp_path):
-    history = run(History(steps=205, batch_size=4, device=CPU), range(205))
+    history = run(new_history(205), range(205))
     history.write(tmp_path / "history.csv")
     table = read_history(tmp_path / "history.csv")
     assert table["step"].tolist() == [*range(2, 205, 2), 205]
     assert table["crops"].tolist()[-1] == 820
     assert table["loss"].tolist()[:2] == [1.5, 3.5]
-    assert table["mse"].iloc[0] == 2.5
-    assert table["masked_r2"].iloc[0] == pytest.approx(1 - 2.5 / 5.5)
+    assert table["mse"].iloc[0] == 3.5
+    assert table["masked_r2"].iloc[0] == pytest.approx(1 - 3.5 / 5.5)
 
 
 def test_long_trainings_have_a_row_every_fifty_steps():
-    assert History(steps=100_000, batch_size=4, device=CPU).interval == 50
+    assert new_history(100_000).interval == 50
 
 
 def test_an_interrupted_history_goes_on_in_the_middle_of_a_row():
-    whole = run(History(steps=400, batch_size=4, device=CPU), range(40))
-    first = run(History(steps=400, batch_size=4, device=CPU), range(17))
-    second = History(steps=400, batch_size=4, device=CPU)
+    whole = run(new_history(400), range(40))
+    first = run(new_history(400), range(17))
+    second = new_history(400)
     second.restore(first.state())
     run(second, range(17, 40))
     untimed = [[{k: v for k, v in row.items() if k not in TIMING_COLUMNS} for row in h.rows] for h in (whole, second)]
@@ -46,11 +52,11 @@ def test_an_interrupted_history_goes_on_in_the_middle_of_a_row():
 
 
 def test_skipped_steps_are_counted_and_not_averaged():
-    history = History(steps=200, batch_size=4, device=CPU)
+    history = new_history(200)
     history.add(metrics(0))
-    history.close_step(0, rate=0.1, waited=0.0)
+    history.close_step(1, rate=0.1, waited=0.0)
     history.add_skipped()
-    row = history.close_step(1, rate=0.1, waited=0.0)
+    row = history.close_step(2, rate=0.1, waited=0.0)
     assert row["skipped"] == 1
     assert row["loss"] == 1
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from cellmae.pretraining.randomness import masking_noise, orient, orientations, seed_drop_path
+from cellmae.pretraining.randomness import masking_noise, orient, orientations, path_draws
 
 
 def test_chance_depends_on_seed_and_step_alone():
@@ -36,10 +36,8 @@ def test_all_eight_orientations_occur_and_are_what_they_say():
         assert np.array_equal(result, expected)
 
 
-def test_drop_paths_follow_seed_and_step():
-    draws = []
-    for seed, step in [(0, 1), (0, 2), (0, 1)]:
-        seed_drop_path(seed, step)
-        draws.append(torch.rand(3))
-    assert torch.equal(draws[0], draws[2])
-    assert not torch.equal(draws[0], draws[1])
+def test_dropped_paths_follow_seed_step_and_crop():
+    draws = path_draws(3, 1, batch_size=6, paths=2)
+    assert np.array_equal(path_draws(3, 1, batch_size=4, paths=2), draws[:4])
+    assert not np.isin(path_draws(3, 2, batch_size=6, paths=2), draws).any()
+    assert not np.isin(masking_noise(3, 1, batch_size=6, tokens=2), draws).any()

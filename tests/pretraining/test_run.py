@@ -24,10 +24,10 @@ from cellmae.pretraining import pretrain
 from cellmae.pretraining.trainer import Trainer
 arguments = json.loads(sys.argv[1])
 step = Trainer.take_step
-def slow(self, crops):
+def slow(self, *batch):
     print(self.step, flush=True)
     time.sleep(0.1)
-    step(self, crops)
+    step(self, *batch)
 Trainer.take_step = slow
 pretrain(arguments.pop("spec"), **arguments)
 """
@@ -79,7 +79,10 @@ def test_what_a_training_writes(plates, trained):
     history = read_history(trained / "history.csv")
     assert history["step"].tolist() == list(range(1, 13))
     assert history["crops"].iloc[-1] == SPEC["crops_total"]
-    assert not history.isna().any(axis=None)
+    often = history.drop(columns=[name for name in history if name.startswith("eval_") or name == "rankme"])
+    assert not often.isna().any(axis=None)
+    assert history.filter(regex="^eval_").iloc[-1].between(-10, 10).all()
+    assert 1 <= history["rankme"].iloc[-1] <= 128
     crops = torch.randint(0, 256, (2, len(CHANNELS), 16, 16), dtype=torch.uint8)
     assert load_encoder(trained).embed(crops).shape == (2, 128)
 
@@ -149,7 +152,7 @@ def test_a_patch_that_does_not_fit_is_refused_before_anything_is_written(plates,
 
 def test_no_plates_are_refused(tmp_path):
     with pytest.raises(DataError, match="no plates"):
-        pretrain(SPEC, stores=[], tables=[], manifests=[], channels=CHANNELS, crop_size=16, folder=tmp_path, threads=1)
+        pretrain(SPEC, tiles=[], channels=CHANNELS, crop_size=16, folder=tmp_path, threads=1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -27,6 +27,22 @@ def test_a_mistake_in_the_configuration_stops_before_the_first_job(fresh):
         ({"models__mae__patch": 7}, ["models.mae.patch: found 7, which does not divide tiles.size (32)"]),
         ({"models__mae__embed_block": 5}, ["models.embed_block: found 5"]),
         ({"models__mae__plates": ["gone"]}, ["models.mae.plates: found 'gone', expected plates among gene-001_Plate1"]),
+        ({"models__mae__validation_plates": ["gone"]}, ["models.mae.validation_plates: found 'gone', expected plates"]),
+        (
+            {"models__mae__validation_plates": ["gene-001_Plate1", "gene-002_Plate1"]},
+            ["models.mae.validation_plates: all 2 plates are set aside, so none is left to train on"],
+        ),
+        ({"models__mae": {"family": "munet", "patch": 8}, "tiles__size": 24}, ["tiles.size: found 24, but a U-Net"]),
+        ({"models__mae": {"family": "mae", "size": "huge"}}, ["models.mae.size: found 'huge', expected one of tiny"]),
+        (
+            {"models__mae": {"family": "classifier", "architecture": "vit", "patch": 8, "adabn": True}},
+            ["models.mae.adabn: a vision transformer has no batch norm"],
+        ),
+        ({"models__mae": {"family": "openphenom", "weights": "none"}}, ["tiles.size: found 32, expected 256"]),
+        (
+            {"models__mae": {"family": "saved", "weights": "gone"}},
+            ["models.weights: the file gone/model.yaml does not"],
+        ),
         ({"alignments__tvn__plates": ["gone"]}, ["alignments.tvn.plates: found 'gone'"]),
     ],
 )

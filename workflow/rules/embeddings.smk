@@ -8,6 +8,7 @@ rule embed_plate:
         table=rules.tile_plate.output.table,
         tiles=rules.tile_plate.output.manifest,
         model=f"{RESULTS}/models/{{model}}/model.yaml",
+        batch=batch_files(rules.tile_plate.output.manifest),
     output:
         wells=f"{RESULTS}/embeddings/{{model}}/{{plate}}.h5ad",
         manifest=f"{RESULTS}/embeddings/{{model}}/{{plate}}.json",

@@ -1,5 +1,6 @@
 # Tiles -> an encoder.
 
+import cellmae.embeddings
 import cellmae.models
 import cellmae.pretraining
 
@@ -7,7 +8,9 @@ import cellmae.pretraining
 rule pretrain_model:
     input:
         tables=training_files(rules.tile_plate.output.table),
-        manifests=training_files(rules.tile_plate.output.manifest),
+        tiles=training_files(rules.tile_plate.output.manifest),
+        validation_tables=validation_files(rules.tile_plate.output.table),
+        validation_tiles=validation_files(rules.tile_plate.output.manifest),
     output:
         weights=f"{RESULTS}/models/{{model}}/encoder.safetensors",
         history=f"{RESULTS}/models/{{model}}/history.csv",
@@ -22,12 +25,12 @@ rule pretrain_model:
     benchmark:
         f"{RESULTS}/benchmarks/models/{{model}}.tsv"
     wildcard_constraints:
-        model=any_of(TRAINED),
+        model=any_of(MASKED),
     conda:
         "../../envs/train.yaml"
     threads: 16
     resources:
-        gpu=gpus,
+        gpu=training_gpus,
         mem_mb=lambda wildcards, threads: 4000 + 500 * threads,
         runtime=2880,
     params:
@@ -41,7 +44,25 @@ rule pretrain_model:
         "../scripts/pretrain_model.py"
 
 
+use rule pretrain_model as train_classifier with:
+    input:
+        tables=training_files(rules.tile_plate.output.table),
+        tiles=training_files(rules.tile_plate.output.manifest),
+        wells=training_files(rules.index_wells.output.wells),
+        validation_tables=validation_files(rules.tile_plate.output.table),
+        validation_tiles=validation_files(rules.tile_plate.output.manifest),
+        validation_wells=validation_files(rules.index_wells.output.wells),
+    output:
+        weights=f"{RESULTS}/models/{{model}}/encoder.safetensors",
+        history=f"{RESULTS}/models/{{model}}/history.csv",
+        record=f"{RESULTS}/models/{{model}}/model.yaml",
+    wildcard_constraints:
+        model=any_of(LABELLED),
+
+
 rule build_baseline:
+    input:
+        lambda wildcards: weight_files(MODELS[wildcards.model]),
     output:
         record=f"{RESULTS}/models/{{model}}/model.yaml",
     log:
@@ -67,7 +88,42 @@ rule build_baseline:
         "../scripts/build_baseline.py"
 
 
+rule rank_blocks:
+    input:
+        model=rules.pretrain_model.output.record,
+        tables=validation_files(rules.tile_plate.output.table),
+        tiles=validation_files(rules.tile_plate.output.manifest),
+        wells=validation_files(rules.index_wells.output.wells),
+    output:
+        blocks=report(
+            f"{RESULTS}/models/{{model}}/blocks.csv",
+            caption="../report/blocks.rst",
+            category="Models",
+        ),
+    log:
+        f"{RESULTS}/logs/models/{{model}}.blocks.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/models/{{model}}.blocks.tsv"
+    wildcard_constraints:
+        model=any_of(RANKED),
+    conda:
+        "../../envs/train.yaml"
+    threads: 4
+    resources:
+        gpu=gpus,
+        mem_mb=8000,
+        runtime=120,
+    params:
+        version=cellmae.embeddings.VERSION,
+        batch_size=64,
+    message:
+        "Ranking the blocks of {wildcards.model}"
+    script:
+        "../scripts/rank_blocks.py"
+
+
 rule models:
     input:
         expand(f"{RESULTS}/models/{{model}}/model.yaml", model=IMAGED),
+        expand(rules.rank_blocks.output.blocks, model=RANKED),
     localrule: True

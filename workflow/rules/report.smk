@@ -10,6 +10,7 @@ rule write_report:
         tiles=expand(rules.tile_plate.output.manifest, plate=PLATES if IMAGED else []),
         models=expand(f"{RESULTS}/models/{{model}}/model.yaml", model=IMAGED),
         histories=expand(rules.pretrain_model.output.history, model=TRAINED),
+        blocks=expand(rules.rank_blocks.output.blocks, model=RANKED),
         alignments=expand(
             rules.apply_alignment.output.manifest, model=MODELS, alignment=ALIGNMENTS
         ),
@@ -44,6 +45,7 @@ rule write_report:
         plates=list(PLATES),
         images=bool(IMAGED),
         truth=SIMULATED,
+        ranked=RANKED,
     message:
         "Writing the report"
     script:

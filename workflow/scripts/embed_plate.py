@@ -13,4 +13,5 @@ if __name__ == "__main__":
             manifest=snakemake.output.manifest,
             batch_size=snakemake.params.batch_size,
             threads=snakemake.threads,
+            batch_plates=snakemake.input.batch,
         )

@@ -7,15 +7,17 @@ from cellmae.pretraining import pretrain
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         folder = Path(snakemake.output.record).parent
-        manifests = [Path(manifest) for manifest in snakemake.input.manifests]
-        remember_plates(folder / "plates.json", [manifest.stem for manifest in manifests])
+        inputs = dict(snakemake.input.items())
+        remember_plates(folder / "plates.json", [Path(manifest).stem for manifest in inputs["tiles"]])
         pretrain(
             snakemake.params.spec,
-            stores=[manifest.with_suffix(".zarr") for manifest in manifests],
-            tables=snakemake.input.tables,
-            manifests=manifests,
+            tiles=inputs["tiles"],
+            wells=inputs.get("wells", ()),
+            validation_tiles=inputs["validation_tiles"],
+            validation_wells=inputs.get("validation_wells", ()),
             channels=snakemake.params.channels,
             crop_size=snakemake.params.crop_size,
             folder=folder,
             threads=snakemake.threads,
+            ranks=max(1, snakemake.resources.gpu),
         )

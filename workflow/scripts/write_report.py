@@ -17,4 +17,5 @@ if __name__ == "__main__":
             alignments=config["alignments"],
             images=snakemake.params.images,
             truth=snakemake.params.truth,
+            ranked=snakemake.params.ranked,
         )

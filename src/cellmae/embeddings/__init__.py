@@ -2,12 +2,13 @@
 
 import lazy_loader
 
-VERSION = 1
+VERSION = 2
 """Bumped when the results of the stage change."""
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "blocks": ["rank_blocks"],
         "features": ["embed_features"],
         "images": ["embed_plate"],
         "wells": ["read_embeddings"],

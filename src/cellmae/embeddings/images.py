@@ -1,18 +1,23 @@
 """One vector a well, from the tiles of a plate and an encoder."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from cellmae.embeddings.wells import write_embeddings
 from cellmae.errors import DataError
 from cellmae.logging import logger, progress
-from cellmae.models import Encoder, choose_device, load_encoder, read_model
-from cellmae.tiles import grid_crops, open_store, read_tiles
+from cellmae.models import Encoder, choose_device, load_encoder, prepare_cpu, read_model, takes
+from cellmae.models.adabn import adapt_batch_norm
+from cellmae.tiles import CropSource, grid_crops, open_store, read_tiles
 
+ADAPTING_CROPS = 2048
+"""From which batch statistics are taken: each has 16 places or more, so their sampling error is below one percent."""
 WELL_COLUMNS = ["plate", "plate_name", "batch", "well", "row", "column"]
 
 
@@ -25,9 +30,13 @@ def embed_plate(
     manifest: str | Path,
     batch_size: int,
     threads: int,
+    batch_plates: Sequence[str | Path] = (),
     device: str = "auto",
 ) -> None:
     """Embed the wells of a plate: the mean over the kept tiles of all fields of the well.
+
+    A model that was trained with AdaBN takes the statistics of its batch norms from crops of the plate's experimental
+    batch first.
 
     Parameters
     ----------
@@ -44,6 +53,8 @@ def embed_plate(
         Crops that are embedded at once.
     threads
         CPU threads.
+    batch_plates
+        Manifests of the tiles of the plates that stand for the experimental batch; the plate alone by default.
     device
         ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
 
@@ -52,10 +63,10 @@ def embed_plate(
     DataError
         The model is damaged or of other channels than the plate, or no tile was kept.
     """
-    torch.set_num_threads(threads)
+    prepare_cpu(threads)
     record = read_model(model)
     plate, tiles = open_store(store), read_tiles(table)
-    if list(plate.channels) != record["channels"] or plate.tile_size != record["crop_size"]:
+    if not takes(record, plate.channels, plate.tile_size):
         raise DataError(
             f"{model} embeds crops of {record['crop_size']} pixels and the channels {', '.join(record['channels'])}, "
             f"but {store} holds {plate.tile_size} pixels and {', '.join(plate.channels)}: train a model on such plates"
@@ -66,7 +77,11 @@ def embed_plate(
     wells = progress(
         grid_crops(plate, tiles), description=f"embedding {plate.path.stem}", unit="well", total=kept["well"].nunique()
     )
-    vectors = embed_wells(load_encoder(model), wells, batch_size=batch_size, device=choose_device(device))
+    encoder, where = load_encoder(model), choose_device(device)
+    if record["spec"].get("adabn"):
+        stores = [Path(path).with_suffix(".zarr") for path in batch_plates] or [Path(store)]
+        _adapt(encoder, stores, size=plate.tile_size, batch_size=batch_size, device=where)
+    vectors = embed_wells(encoder, wells, batch_size=batch_size, device=where)
 
     obs = describe_wells(plate.fields, kept, plate.channels)
     lost = sorted(set(tiles["well"]) - set(obs["well"]))
@@ -83,10 +98,20 @@ def embed_plate(
     )
 
 
+def _adapt(encoder: Encoder, stores: Sequence[Path], *, size: int, batch_size: int, device: torch.device) -> None:
+    """Give the batch norms of an encoder the statistics of some plates, from crops that are the same every time."""
+    tables = [store.with_suffix(".parquet") for store in stores]
+    source = CropSource(stores, tables, size=size, crops="grid")
+    batches = -(-min(ADAPTING_CROPS, source.n_tiles) // batch_size)
+    crops = (torch.from_numpy(source.batch(step, seed=0, batch_size=batch_size)).to(device) for step in range(batches))
+    encoder.to(device)
+    adapt_batch_norm(cast(nn.Module, encoder), crops)
+
+
 def embed_wells(
     encoder: Encoder, wells: Iterable[tuple[str, np.ndarray]], *, batch_size: int, device: torch.device
 ) -> dict[str, np.ndarray]:
-    """Average the vectors of each well's crops.
+    """Average the vectors of each well's crops, on GPUs in bfloat16.
 
     Batches are filled across wells and all of one size, the last with blank crops, so that a well's vector does not
     depend on which wells are embedded with it.
@@ -107,9 +132,11 @@ def embed_wells(
     For each well a vector (dim,) float32.
     """
     encoder.to(device)
+    # On CPUs in float32: a machine with instructions for bfloat16 and one without shall give the same vectors.
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
     sums: dict[str, np.ndarray] = {}
     counts: dict[str, int] = {}
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast:
         for names, crops in _batches(wells, batch_size):
             vectors = encoder.embed(torch.from_numpy(crops).to(device)).cpu().numpy().astype(np.float64)
             for name, vector in zip(names, vectors[: len(names)], strict=True):

@@ -57,6 +57,42 @@ SIZES = {
 }
 """``small``, ``base`` and ``large`` as in Kraus et al. 2023 (arXiv 2309.16064); ``tiny`` is for CPUs."""
 
+OPENPHENOM_CROP = 256
+"""Edge in pixels of the crops that the published checkpoint takes."""
+
+
+@dataclass(frozen=True)
+class UNetArchitecture:
+    """Dimensions of a U-Net; each level has half the pixels a side of the one before it.
+
+    Attributes
+    ----------
+    widths
+        Channels of each level, from the first down to the bottleneck.
+    blocks
+        Residual blocks of each level, on the way down and, but for the bottleneck, again on the way up.
+    entry
+        Pixels a side that one of the first level stands for: 1 is the full resolution.
+    """
+
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+    entry: int = 1
+
+    @property
+    def factor(self) -> int:
+        """Pixels a side that become one in the bottleneck."""
+        return self.entry * 2 ** (len(self.widths) - 1)
+
+
+UNET_SIZES = {
+    # Small networks would spend most of their time at the full resolution.
+    "tiny": UNetArchitecture((16, 32, 64, 128), (1, 1, 1, 1), entry=2),
+    "medium": UNetArchitecture((32, 64, 128, 256, 512, 576), (1, 1, 2, 2, 2, 2)),
+    "large": UNetArchitecture((48, 96, 192, 384, 768, 1024), (1, 1, 2, 2, 2, 2)),
+}
+"""``medium`` and ``large`` have about 40 and 100 million parameters with their decoder; ``tiny`` is for CPUs."""
+
 KEYS = {"size", *(field.name for field in fields(Architecture))} - {"width", "depth", "heads"}
 """Keys of a model's configuration: the size, and what may differ from it."""
 
@@ -85,14 +121,32 @@ def read_architecture(spec: Mapping[str, Any], *, crop_size: int) -> Architectur
     return architecture
 
 
-def _check(architecture: Architecture, crop_size: int) -> None:
-    patch, block = architecture.patch, architecture.embed_block
+def read_unet(spec: Mapping[str, Any], *, crop_size: int) -> UNetArchitecture:
+    """Take the dimensions of a U-Net from a model's configuration; arguments and errors as above."""
+    name = spec.get("size", "tiny")
+    if name not in UNET_SIZES:
+        raise ConfigError(f"models.size: '{name}' is unknown; one of {', '.join(UNET_SIZES)}")
+    architecture = UNET_SIZES[name]
+    if crop_size % architecture.factor:
+        raise ConfigError(
+            f"tiles.size: found {crop_size}, but a U-Net of size '{name}' needs a multiple of {architecture.factor}"
+        )
+    _check_patch(spec.get("patch", 16), crop_size)
+    return architecture
+
+
+def _check_patch(patch: int, crop_size: int) -> None:
     if patch < 1 or crop_size % patch:
         fitting = ", ".join(str(edge) for edge in COMMON_PATCHES if crop_size % edge == 0)
         raise ConfigError(
             f"models.patch: {patch} does not divide the crops of {crop_size} pixels (tiles.size)"
             + (f"; choose one of {fitting}" if fitting else "; choose another tiles.size")
         )
+
+
+def _check(architecture: Architecture, crop_size: int) -> None:
+    _check_patch(architecture.patch, crop_size)
+    block = architecture.embed_block
     if block is not None and not 1 <= block <= architecture.depth:
         raise ConfigError(f"models.embed_block: found {block}, expected one of the blocks 1 to {architecture.depth}")
     width, heads = architecture.decoder_width, architecture.decoder_heads

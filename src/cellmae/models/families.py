@@ -5,10 +5,11 @@ Importing this module imports no torch: a workflow asks it which rule makes a mo
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from cellmae.errors import ConfigError
-from cellmae.models.architecture import read_architecture
+from cellmae.errors import ConfigError, DataError
+from cellmae.models.architecture import OPENPHENOM_CROP, read_architecture, read_unet
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,7 @@ class Encoder(Protocol):
 
 
 Build = Callable[[Mapping[str, Any], int, int], "nn.Module"]
+Load = Callable[[Any, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -38,23 +40,72 @@ class Family:
 
     Attributes
     ----------
-    trained
-        Pretraining makes the encoder; otherwise the configuration alone determines it.
-    needs_images
-        Embeds crops; otherwise embeddings come from a table of profiles.
     build
         Makes the encoder, with fresh weights, of (spec, number of channels, crop size in pixels).
+    trained
+        Pretraining makes the encoder; otherwise the configuration alone determines it.
+    masked
+        It is trained to reconstruct masked patches.
+    labelled
+        It is trained on the perturbations of the wells.
+    needs_images
+        Embeds crops; otherwise embeddings come from a table of profiles.
+    any_channels
+        Its encoder embeds crops of other channels than those that it was made for.
+    load
+        Puts weights from elsewhere, which the spec names, into a fresh encoder.
     """
 
-    trained: bool
-    needs_images: bool
     build: Build
+    trained: bool = False
+    masked: bool = False
+    labelled: bool = False
+    needs_images: bool = True
+    any_channels: bool = False
+    load: Load | None = None
 
 
 def _vit(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
     from cellmae.models.vit import ViTEncoder
 
     return ViTEncoder(read_architecture(spec, crop_size=crop_size), channels=channels, crop_size=crop_size)
+
+
+def _channel_agnostic(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
+    from cellmae.models.channel_agnostic import ChannelAgnosticEncoder
+
+    return ChannelAgnosticEncoder(
+        read_architecture(spec, crop_size=crop_size),
+        channels=channels,
+        crop_size=crop_size,
+        per_channel=spec.get("per_channel", False),
+    )
+
+
+def _unet(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
+    from cellmae.models.munet import UNetEncoder
+
+    return UNetEncoder(spec.get("size", "tiny"), channels, crop_size, spec.get("patch", 16))
+
+
+def _classifier(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
+    from cellmae.models.classifier import NECK, ClassifierEncoder, ViTBackbone
+    from cellmae.models.densenet import build_densenet
+    from cellmae.models.vit import ViTEncoder
+
+    backbone: Any
+    if spec["architecture"] == "vit":
+        vit = ViTEncoder(read_architecture(spec, crop_size=crop_size), channels=channels, crop_size=crop_size)
+        backbone, features = ViTBackbone(vit), vit.dim
+    else:
+        backbone = build_densenet(spec["architecture"], channels)
+        features = backbone.num_features
+    return ClassifierEncoder(backbone, features, channels=channels, crop_size=crop_size, neck=spec.get("neck") or NECK)
+
+
+def _untrained(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
+    architectures = {"vit": _vit, "ca-vit": _channel_agnostic, "unet": _unet}
+    return architectures.get(spec.get("architecture", "vit"), _classifier)(spec, channels, crop_size)
 
 
 def _intensity(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
@@ -69,16 +120,62 @@ def _constant(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Mod
     return ConstantEncoder()
 
 
+def _foreground(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
+    from cellmae.models.foreground import ForegroundEncoder
+
+    return ForegroundEncoder(channels)
+
+
+def _pretrained(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
+    from cellmae.models.pretrained import PretrainedEncoder
+
+    return PretrainedEncoder(spec["architecture"], channels, crop_size)
+
+
+def _load_pretrained(encoder: Any, spec: Mapping[str, Any]) -> None:
+    from cellmae.models.pretrained import load_pretrained
+
+    load_pretrained(encoder, spec.get("weights"))
+
+
+def _openphenom(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
+    from cellmae.models.openphenom import build_openphenom_encoder
+
+    return build_openphenom_encoder(
+        channels=channels,
+        crop_size=crop_size,
+        per_channel=spec.get("per_channel", False),
+        embed_block=spec.get("embed_block"),
+    )
+
+
+def _load_openphenom(encoder: Any, spec: Mapping[str, Any]) -> None:
+    from cellmae.models.openphenom import load_openphenom
+
+    encoder.load_state_dict(load_openphenom(spec["weights"], channels=encoder.channels).encoder.state_dict())
+
+
 def _features(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
     raise ConfigError("models.family: 'features' has no encoder; its embeddings come from a table of profiles")
 
 
+def _saved(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
+    raise ConfigError("models.family: 'saved' names another model, whose own family builds it")
+
+
 FAMILIES: dict[str, Family] = {
-    "mae": Family(trained=True, needs_images=True, build=_vit),
-    "untrained": Family(trained=False, needs_images=True, build=_vit),
-    "intensity": Family(trained=False, needs_images=True, build=_intensity),
-    "constant": Family(trained=False, needs_images=True, build=_constant),
-    "features": Family(trained=False, needs_images=False, build=_features),
+    "mae": Family(_vit, trained=True, masked=True),
+    "ca-mae": Family(_channel_agnostic, trained=True, masked=True, any_channels=True),
+    "munet": Family(_unet, trained=True, masked=True),
+    "classifier": Family(_classifier, trained=True, labelled=True),
+    "untrained": Family(_untrained),
+    "intensity": Family(_intensity),
+    "constant": Family(_constant),
+    "foreground": Family(_foreground),
+    "pretrained": Family(_pretrained, load=_load_pretrained),
+    "openphenom": Family(_openphenom, any_channels=True, load=_load_openphenom),
+    "saved": Family(_saved),
+    "features": Family(_features, needs_images=False),
 }
 
 
@@ -88,3 +185,52 @@ def family_of(spec: Mapping[str, Any]) -> Family:
     if name not in FAMILIES:
         raise ConfigError(f"models.family: '{name}' is unknown; one of {', '.join(FAMILIES)}")
     return FAMILIES[name]
+
+
+def has_blocks(spec: Mapping[str, Any]) -> bool:
+    """Say whether a model's encoder can embed by each of its blocks."""
+    return spec["family"] in ("mae", "ca-mae", "openphenom")
+
+
+def weight_files(spec: Mapping[str, Any]) -> list[str]:
+    """Return the files that a model's weights come from, if they come from elsewhere."""
+    weights = spec.get("weights")
+    if weights is None:
+        return []
+    within = {"openphenom": ("config.json", "model.safetensors"), "saved": ("model.yaml",)}
+    return [str(Path(weights, name)) for name in within.get(spec["family"], ("",))]
+
+
+def check_spec(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> None:
+    """Check, without torch, what the dimensions of a model and of the crops have to do with each other.
+
+    Raises
+    ------
+    ConfigError
+        Names the key that does not fit.
+    DataError
+        A file with weights does not exist.
+    """
+    family, architecture = spec["family"], spec.get("architecture")
+    if family in ("mae", "ca-mae") or architecture in ("vit", "ca-vit"):
+        read_architecture(spec, crop_size=crop_size)
+    if family == "munet" or architecture == "unet":
+        read_unet(spec, crop_size=crop_size)
+    if family == "openphenom" and crop_size != OPENPHENOM_CROP:
+        raise ConfigError(f"tiles.size: found {crop_size}, expected {OPENPHENOM_CROP}, which OpenPhenom was trained on")
+    for path in weight_files(spec):
+        if not Path(path).is_file():
+            raise DataError(f"models.weights: the file {path} does not exist; the family {family} needs it")
+
+
+def build_encoder(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> "nn.Module":
+    """Build the encoder of a model's configuration with fresh weights, drawn from torch's random numbers.
+
+    Parameters
+    ----------
+    spec
+        An entry of ``models``.
+    channels, crop_size
+        Number of channels, and edge of the crops in pixels.
+    """
+    return family_of(spec).build(spec, channels, crop_size)

@@ -9,7 +9,7 @@ import yaml
 from cellmae.errors import DataError
 from cellmae.files import atomic_path, digest_file
 from cellmae.models import VERSION
-from cellmae.models.families import Encoder, family_of
+from cellmae.models.families import Encoder, build_encoder, family_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -115,9 +115,51 @@ def load_encoder(folder: str | Path) -> Encoder:
 
 
 def build_baseline(spec: Mapping[str, Any], *, channels: Sequence[str], crop_size: int, folder: str | Path) -> None:
-    """Write a model that needs no training: its architecture, and random weights by ``seed`` where it has any."""
+    """Write a model that needs no training here.
+
+    Its weights, where it has any, are random by ``seed``, or come from where the family has them from: a published
+    checkpoint, or, for ``family: saved``, the folder of a model that cellmae trained elsewhere.
+
+    Raises
+    ------
+    ConfigError
+        The model cannot be built of this configuration.
+    DataError
+        Weights that are named are missing, damaged, or of other channels or crops.
+    """
+    if spec["family"] == "saved":
+        _adopt(spec["weights"], channels=channels, crop_size=crop_size, folder=folder)
+        return
     encoder = _build(spec, len(channels), crop_size)
+    if (load := family_of(spec).load) is not None:
+        load(encoder, spec)
     save_encoder(folder, encoder, spec=spec, channels=channels, crop_size=crop_size)
+
+
+def takes(record: Mapping[str, Any], channels: Sequence[str], crop_size: int) -> bool:
+    """Say whether a model, as :func:`read_model` describes it, embeds crops of these channels and this size."""
+    fits = family_of(record["spec"]).any_channels or list(channels) == record["channels"]
+    return fits and crop_size == record["crop_size"]
+
+
+def _adopt(source: str | Path, *, channels: Sequence[str], crop_size: int, folder: str | Path) -> None:
+    """Copy a model from elsewhere, so that the run holds all that its embeddings come from."""
+    record = read_model(source)
+    if not takes(record, channels, crop_size):
+        raise DataError(
+            f"{source} embeds crops of {record['crop_size']} pixels and the channels {', '.join(record['channels'])}, "
+            f"the screen has {crop_size} and {', '.join(channels)}: change tiles.size or screen.channels"
+        )
+    encoder = load_encoder(source)
+    save_encoder(
+        folder,
+        cast("nn.Module", encoder),
+        spec=record["spec"],
+        channels=record["channels"],
+        crop_size=crop_size,
+        plates=record["plates"],
+        training=record["training"],
+    )
 
 
 def _build(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
@@ -126,4 +168,4 @@ def _build(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.get("seed", 0))
-        return family_of(spec).build(spec, channels, crop_size)
+        return build_encoder(spec, channels=channels, crop_size=crop_size)

@@ -47,8 +47,11 @@ def from_patches(patches: torch.Tensor, patch: int, channels: int) -> torch.Tens
 
 def take_tokens(tokens: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     """Take the tokens (batch or 1, length, width) at indices (batch, count); static shapes throughout."""
-    expanded = tokens.expand(len(indices), -1, -1)
-    return torch.gather(expanded, 1, indices.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+    batch, length, width = tokens.shape
+    if batch > 1:
+        indices = indices + length * torch.arange(batch, device=indices.device).unsqueeze(1)
+    # Whole rows: on CPUs several times faster than torch.gather, which goes number by number.
+    return tokens.reshape(-1, width).index_select(0, indices.flatten()).unflatten(0, indices.shape)
 
 
 def sincos_positions(edge: int, width: int) -> torch.Tensor:

@@ -9,7 +9,8 @@ from timm.models.vision_transformer import Block, ParallelScalingBlock
 from torch import nn
 
 from cellmae.models.architecture import Architecture
-from cellmae.models.patches import SelfStandardise, sincos_positions, take_tokens, to_patches
+from cellmae.models.drop_path import insert_drop_path
+from cellmae.models.patches import SelfStandardise, from_patches, sincos_positions, take_tokens, to_patches
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
 TOKEN_STD = 0.02  # of the class token's initial values
@@ -54,14 +55,16 @@ class ViTEncoder(nn.Module):
         self.class_token = nn.Parameter(torch.empty(1, 1, self.dim))
         self.register_buffer("positions", sincos_positions(crop_size // self.patch, self.dim), persistent=False)
         self.blocks = nn.ModuleList(
-            BLOCKS[block](
-                self.dim,
-                architecture.heads,
-                qkv_bias=qkv_bias,
-                qk_norm=qk_norm,
-                init_values=architecture.layer_scale or None,
-                drop_path=rate,
-                norm_layer=LayerNorm,
+            insert_drop_path(
+                BLOCKS[block](
+                    self.dim,
+                    architecture.heads,
+                    qkv_bias=qkv_bias,
+                    qk_norm=qk_norm,
+                    init_values=architecture.layer_scale or None,
+                    norm_layer=LayerNorm,
+                ),
+                rate,
             )
             for rate in np.linspace(0, architecture.drop_path, architecture.depth).tolist()
         )
@@ -76,8 +79,11 @@ class ViTEncoder(nn.Module):
 
     def patches(self, crops: torch.Tensor) -> torch.Tensor:
         """Standardise crops (batch, channels, y, x) and cut them into patches (batch, tokens, pixels)."""
-        pixels = to_patches(crops, self.patch).unflatten(2, (self.channels, -1))  # first, while they are bytes
-        return self.standardise(pixels, dims=(1, 3)).flatten(2)
+        return to_patches(self.standardise(crops), self.patch)
+
+    def to_images(self, patches: torch.Tensor) -> torch.Tensor:
+        """Put patches (batch, tokens, pixels) together to images (batch, channels, y, x)."""
+        return from_patches(patches, self.patch, self.channels)
 
     def forward(self, patches: torch.Tensor, visible: torch.Tensor | None = None) -> torch.Tensor:
         """Encode the patches (batch, tokens, pixels), or those at the indices ``visible`` (batch, count).
@@ -94,18 +100,33 @@ class ViTEncoder(nn.Module):
         The final norm, where there is one, belongs to the last block alone.
         """
         tokens = self._encode(self.patches(crops), None, self.architecture.embed_block or self.architecture.depth)
+        return self.pool(tokens)
+
+    def embed_blocks(self, crops: torch.Tensor) -> torch.Tensor:
+        """Embed crops by every block, (depth, batch, dim) float32, as :meth:`embed` does with ``embed_block``."""
+        tokens, pooled = self._tokens(self.patches(crops), None), []
+        for block in self.blocks:
+            tokens = block(tokens)
+            pooled.append(self.pool(tokens))
+        return torch.stack([*pooled[:-1], self.pool(self.norm(tokens))])
+
+    def pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Average the patches' tokens, without the class token: (batch, dim) float32."""
         return tokens[:, 1:].float().mean(dim=1)
 
     def _encode(self, patches: torch.Tensor, visible: torch.Tensor | None, depth: int) -> torch.Tensor:
+        tokens = self._tokens(patches, visible)
+        for block in self.blocks[:depth]:
+            tokens = block(tokens)
+        return self.norm(tokens) if depth == len(self.blocks) else tokens
+
+    def _tokens(self, patches: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
         positions = self.positions
         if visible is not None:
             # Before the projection: what is masked costs nothing.
             patches, positions = take_tokens(patches, visible), take_tokens(positions, visible)
         tokens = self.projection(patches) + positions
-        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
-        for block in self.blocks[:depth]:
-            tokens = block(tokens)
-        return self.norm(tokens) if depth == len(self.blocks) else tokens
+        return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
 
 
 def initialise(module: nn.Module) -> None:

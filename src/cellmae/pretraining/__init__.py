@@ -1,8 +1,8 @@
-"""Tiles become an encoder: the loss, the schedule, the loop, and checkpoints from which it goes on exactly."""
+"""Tiles become an encoder: the objectives, the schedule, the loop, and checkpoints from which it goes on exactly."""
 
 import lazy_loader
 
-VERSION = 1
+VERSION = 2
 """Bumped when the results of the stage change."""
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(

@@ -1,42 +1,135 @@
-"""What a training step computes: turn the crops, mask, reconstruct, compare; one graph without a way out."""
+"""What a training step computes, from crops and chance to numbers: one graph without a way out."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
+from cellmae.errors import ConfigError
+from cellmae.models.channel_agnostic import ChannelAgnosticAutoencoder
+from cellmae.models.classifier import Classifier
 from cellmae.models.mae import MaskedAutoencoder, Reconstruction
+from cellmae.models.munet import MaskedUNet
 from cellmae.models.patches import take_tokens
 from cellmae.pretraining.loss import ReconstructionLoss
-from cellmae.pretraining.randomness import orient
-
-METRICS = ("loss", "mse", "fourier", "gradient_norm", "mse_zero", "mse_visible_mean")
-"""Names of what is averaged over steps; the gradient's norm is known only after the backward pass."""
+from cellmae.pretraining.plan import Plan
+from cellmae.pretraining.randomness import masking_noise, orient, orientations
 
 
 class Objective(nn.Module):
-    """Masked autoencoder and loss, from crops and chance to numbers."""
+    """A model and its loss.
 
-    def __init__(self, autoencoder: MaskedAutoencoder, *, fourier_weight: float) -> None:
+    Parameters
+    ----------
+    model
+        What is trained; its ``encoder`` is what is kept in the end.
+
+    Attributes
+    ----------
+    METRICS
+        Names of the numbers that :meth:`forward` returns beside the loss.
+    """
+
+    METRICS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.autoencoder = autoencoder
-        self.loss = ReconstructionLoss(fourier_weight=fourier_weight, patch=autoencoder.encoder.patch)
+        self.model = model
 
-    def forward(
-        self, crops: torch.Tensor, orientation: torch.Tensor, noise: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss, and the metrics (loss, mse, fourier, mse_zero, mse_visible_mean) without gradients.
+    @property
+    def encoder(self) -> Any:
+        """The encoder within the model."""
+        return self.model.encoder
+
+    def chance(self, seed: int, step: int, *, batch_size: int) -> tuple[np.ndarray, ...]:
+        """Return what chance decides in a step, arrays with a row a crop; :meth:`forward` takes them in this order."""
+        raise NotImplementedError
+
+    def forward(self, crops: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss and, without gradients, the metrics (len(METRICS),).
 
         Parameters
         ----------
         crops
             (batch, channels, size, size) uint8.
-        orientation
-            (batch, 3) bool, see :func:`cellmae.pretraining.randomness.orientations`.
-        noise
-            (batch, tokens), see :class:`cellmae.models.MaskedAutoencoder`.
+        inputs
+            What :meth:`chance` decided, then the labels (batch,) where the crops have any.
         """
-        reconstruction = self.autoencoder(orient(crops, orientation), noise)
-        terms = self.loss(reconstruction)
-        return terms.loss, torch.stack([*terms, *trivial_errors(reconstruction)]).detach()
+        raise NotImplementedError
+
+    def example(self, count: int) -> tuple[torch.Tensor, ...]:
+        """Return inputs of the right shapes, blank crops, to count operations with."""
+        encoder = self.encoder
+        crops = torch.zeros(count, encoder.channels, encoder.crop_size, encoder.crop_size, dtype=torch.uint8)
+        return crops, *map(torch.from_numpy, self.chance(0, 0, batch_size=count))
+
+    @staticmethod
+    def derive(means: Mapping[str, float]) -> dict[str, float]:
+        """Return what follows from means of the loss and the metrics."""
+        return {}
+
+
+class MaskedObjective(Objective):
+    """Reconstruction of masked patches: masked autoencoders of any kind."""
+
+    METRICS = ("mse", "fourier", "mse_zero", "mse_visible_mean")
+
+    def __init__(self, model: nn.Module, *, fourier_weight: float) -> None:
+        super().__init__(model)
+        self.loss = ReconstructionLoss(fourier_weight=fourier_weight, patch=self.encoder.patch)
+
+    def chance(self, seed: int, step: int, *, batch_size: int) -> tuple[np.ndarray, ...]:
+        """Return orientations (batch, 3) and the noise (batch, tokens) by which patches are masked."""
+        noise = masking_noise(seed, step, batch_size=batch_size, tokens=self.encoder.tokens)
+        return orientations(seed, step, batch_size=batch_size), noise
+
+    def forward(self, crops: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turn the crops, mask, reconstruct, compare."""
+        orientation, noise = inputs
+        reconstruction = self.model(orient(crops, orientation), noise)
+        loss, *terms = self.loss(reconstruction)
+        return loss, torch.stack([*terms, *trivial_errors(reconstruction)]).detach()
+
+    @staticmethod
+    def derive(means: Mapping[str, float]) -> dict[str, float]:
+        """Return the share of the masked patches' variation that is predicted."""
+        variation = means["mse_zero"]  # none, if all crops were flat
+        return {"masked_r2": 1 - means["mse"] / variation if variation else float("nan")}
+
+
+class ClassifierObjective(Objective):
+    """Weak supervision: which perturbation a crop comes from."""
+
+    METRICS = ("accuracy",)
+
+    def chance(self, seed: int, step: int, *, batch_size: int) -> tuple[np.ndarray, ...]:
+        """Return orientations (batch, 3)."""
+        return (orientations(seed, step, batch_size=batch_size),)
+
+    def example(self, count: int) -> tuple[torch.Tensor, ...]:
+        """Return blank crops with a label each."""
+        return *super().example(count), torch.zeros(count, dtype=torch.int64)
+
+    def forward(self, crops: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turn the crops, classify, compare with the labels."""
+        orientation, labels = inputs
+        logits = self.model(orient(crops, orientation)).float()
+        accuracy = (logits.argmax(dim=1) == labels).float().mean()
+        return functional.cross_entropy(logits, labels), accuracy.view(1).detach()
+
+
+def build_objective(family: str, encoder: Any, plan: Plan, *, classes: int = 0) -> Objective:
+    """Build what a family trains around an encoder; weights that are not the encoder's are drawn here."""
+    masked = {"mae": MaskedAutoencoder, "ca-mae": ChannelAgnosticAutoencoder, "munet": MaskedUNet}
+    if family in masked:
+        model = masked[family](encoder, mask_ratio=plan.mask_ratio)
+        return MaskedObjective(model, fourier_weight=plan.fourier_weight)
+    if family == "classifier":
+        return ClassifierObjective(Classifier(encoder, classes))
+    raise ConfigError(f"models.family: '{family}' is not trained")
 
 
 def trivial_errors(reconstruction: Reconstruction) -> tuple[torch.Tensor, torch.Tensor]:

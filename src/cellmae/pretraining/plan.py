@@ -8,26 +8,35 @@ from typing import Any, Literal, Self
 from cellmae.errors import ConfigError
 from cellmae.models.architecture import KEYS as ARCHITECTURE_KEYS
 
-OTHER_KEYS = frozenset({"family", "plates", "refit"})
-WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"plates", "refit", "checkpoint_minutes", "embed_block"})
+OTHER_KEYS = frozenset(
+    {"family", "architecture", "neck", "per_channel", "plates", "validation_plates", "refit", "gpus"}
+)
+WITHOUT_EFFECT_ON_WEIGHTS = frozenset(
+    {"plates", "validation_plates", "refit", "gpus", "checkpoint_minutes", "tensorboard", "embed_block", "per_channel"}
+)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a masked autoencoder is trained.
+    """How a model is trained.
 
     The defaults are those of Kraus et al. 2023 (arXiv 2309.16064) for models up to ViT-B, where the paper gives them.
 
     Attributes
     ----------
     mask_ratio
-        Share of the patches that are masked.
+        Share of the patches that are masked; not for classifiers.
     fourier_weight
-        Weight of the Fourier term, 0.01 for the "+" models; the squared error has the rest.
+        Weight of the Fourier term, 0.01 for the "+" models; the squared error has the rest. Not for classifiers.
+    adabn
+        Draw every batch from one experimental batch, so that batch normalisation learns to take its statistics from
+        there (AdaBN, Li et al. 2016, arXiv 1603.04779); for classifiers.
     crops
         Crops at random places (``random``) or the grid of tiles (``grid``).
     crops_total, batch_size
-        Crops seen in the whole training, and in a step.
+        Crops seen in the whole training, and in a step, over all ranks.
+    accumulate
+        Pieces that each rank takes its part of a batch in, one after the other, to spare memory.
     optimizer
         ``lion`` or ``adamw``.
     learning_rate, betas, weight_decay
@@ -39,22 +48,28 @@ class Plan:
         Lower the first beta while the learning rate rises, as PyTorch's ``OneCycleLR`` does by default.
     gradient_clip
         Largest norm of the gradient; 0 leaves it as it is.
+    ema
+        Decay of an exponential moving average of the weights, which is what embeds then; 0 keeps none.
     precision
         ``bfloat16`` (autocast; weights stay float32), ``float32``, or ``auto``: bfloat16 on GPUs, and on CPUs that
         have instructions for it.
     compile
-        Compile the step. On CPUs that gains little and takes a minute.
+        Compile the step. None does so on GPUs; on CPUs that gains little and takes a minute.
     seed
         Of weights, crops, turns, masks and drop paths.
     checkpoint_minutes
         Time between checkpoints.
+    tensorboard
+        Write the history as TensorBoard events too.
     """
 
     mask_ratio: float = 0.75
     fourier_weight: float = 0.01
+    adabn: bool = False
     crops: Literal["random", "grid"] = "random"
     crops_total: int = 200_000
     batch_size: int = 48
+    accumulate: int = 1
     optimizer: Literal["lion", "adamw"] = "lion"
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.95)
@@ -62,10 +77,12 @@ class Plan:
     warmup: float = 0.1
     cycle_momentum: bool = False
     gradient_clip: float = 1.0
+    ema: float = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool = False
+    compile: bool | None = None
     seed: int = 0
     checkpoint_minutes: float = 5.0
+    tensorboard: bool = False
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
@@ -89,6 +106,14 @@ class Plan:
         """Steps of the whole training."""
         return ceil(self.crops_total / self.batch_size)
 
+    def check_ranks(self, ranks: int) -> None:
+        """Raise :class:`ConfigError` where a batch cannot be shared out evenly."""
+        if self.batch_size % (ranks * self.accumulate):
+            raise ConfigError(
+                f"models.batch_size: found {self.batch_size}, expected a multiple of {ranks * self.accumulate}: the "
+                f"ranks ({ranks}) times models.accumulate ({self.accumulate})"
+            )
+
     def _check(self) -> None:
         if not 0 < self.mask_ratio < 1:
             raise ConfigError(f"models.mask_ratio: found {self.mask_ratio}, expected a share between 0 and 1")
@@ -96,11 +121,12 @@ class Plan:
             raise ConfigError(f"models.fourier_weight: found {self.fourier_weight}, expected 0 to 1")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"models.warmup: found {self.warmup}, expected a share of at least 0 and below 1")
-        if self.crops_total < 1 or self.batch_size < 1:
-            raise ConfigError(
-                f"models.crops_total, models.batch_size: found {self.crops_total} and {self.batch_size}, "
-                "expected at least 1"
-            )
+        for key in ("crops_total", "batch_size", "accumulate"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"models.{key}: found {getattr(self, key)}, expected at least 1")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"models.ema: found {self.ema}, expected a decay of at least 0 and below 1")
+        self.check_ranks(1)
         if self.optimizer not in ("lion", "adamw"):
             raise ConfigError(f"models.optimizer: '{self.optimizer}' is unknown; one of lion, adamw")
         if self.precision not in ("auto", "float32", "bfloat16"):

@@ -6,7 +6,7 @@ Counter-based numbers (Philox) need no state: training that is interrupted goes 
 import numpy as np
 import torch
 
-MASKS, ORIENTATIONS = range(2)  # streams that share nothing
+MASKS, ORIENTATIONS, PATHS = range(3)  # streams that share nothing
 WORD = 2**64
 
 
@@ -23,9 +23,9 @@ def orientations(seed: int, step: int, *, batch_size: int) -> np.ndarray:
     return _stream(seed, step, ORIENTATIONS).random((batch_size, 3)) < 0.5
 
 
-def seed_drop_path(seed: int, step: int) -> None:
-    """Seed torch's generators, from which timm's blocks draw the paths that they drop."""
-    torch.manual_seed(int(_stream(seed, step, ORIENTATIONS + 1).integers(2**63)))
+def path_draws(seed: int, step: int, *, batch_size: int, paths: int) -> np.ndarray:
+    """Return uniform numbers (batch, paths) float32, by which residual branches are dropped."""
+    return _stream(seed, step, PATHS).random((batch_size, paths), dtype=np.float32)
 
 
 def _stream(seed: int, step: int, purpose: int) -> np.random.Generator:

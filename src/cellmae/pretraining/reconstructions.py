@@ -3,6 +3,7 @@
 import colorsys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cellmae.files import atomic_path
-from cellmae.models import MaskedAutoencoder
-from cellmae.models.patches import from_patches, to_patches
 
 FIRST_HUE = 0.62  # blue, for nuclei, which most screens list first
 SHOWN_PERCENTILES = (0.5, 99.7)  # of the input, which become black and full colour
@@ -22,7 +21,7 @@ DPI = 130
 
 def draw_reconstructions(
     path: str | Path,
-    autoencoder: MaskedAutoencoder,
+    autoencoder: Any,
     crops: torch.Tensor,
     noise: torch.Tensor,
     *,
@@ -35,7 +34,7 @@ def draw_reconstructions(
     path
         PNG to write.
     autoencoder
-        In evaluation mode.
+        A masked model, such as :class:`cellmae.models.MaskedAutoencoder`, in evaluation mode.
     crops
         (rows, channels, y, x) of 0 to 255.
     noise
@@ -45,22 +44,24 @@ def draw_reconstructions(
     """
     encoder = autoencoder.encoder
     with torch.inference_mode():
-        standardised = encoder.standardise(crops)
+        standardised, patches = encoder.standardise(crops), encoder.patches(crops)
         predicted = autoencoder.reconstruct(crops, noise)
         _, masked = autoencoder.split(noise)
     hidden = torch.zeros(noise.shape, dtype=torch.bool, device=noise.device).scatter(1, masked, True).unsqueeze(2)
-    pasted = torch.where(hidden, predicted, to_patches(standardised, encoder.patch))
-    whole = [from_patches(patches, encoder.patch, encoder.channels) for patches in (predicted, pasted)]
-    unseen = from_patches(hidden.expand_as(predicted), encoder.patch, encoder.channels)[:, 0].cpu().numpy()
+    pasted = torch.where(hidden, predicted, patches)
+    unseen = encoder.to_images(hidden.expand_as(predicted)).cpu().numpy()
 
     colours = channel_colours(len(channels))
+    whole = (encoder.to_images(tokens) for tokens in (predicted, pasted))
     images = [image.float().cpu().numpy() for image in (standardised, *whole)]
     figure = Figure(figsize=(4 * PANEL_INCHES, (len(crops) + 0.35) * PANEL_INCHES), dpi=DPI, layout="compressed")
     axes = figure.subplots(len(crops), 4, squeeze=False)
     for row, panels in enumerate(axes):
         low, high = np.percentile(images[0][row], SHOWN_PERCENTILES, axis=(1, 2))
         shown = [composite(image[row], colours, low=low, high=high) for image in images]
-        seen = np.where(unseen[row, :, :, None], MASK_GREY, shown[0])
+        # Where single channels are hidden, the others show; grey is what no channel tells.
+        seen = composite(np.where(unseen[row], low[:, None, None], images[0][row]), colours, low=low, high=high)
+        seen = np.where(unseen[row].all(axis=0)[:, :, None], MASK_GREY, seen)
         for panel, image in zip(panels, (shown[0], seen, *shown[1:]), strict=True):
             panel.imshow(image, interpolation="nearest")
             panel.set_axis_off()

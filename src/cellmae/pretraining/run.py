@@ -1,157 +1,236 @@
-"""Pretraining of a masked autoencoder, from tiles to the folder of a model."""
+"""Pretraining of a model, from tiles to the folder of a model."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from cellmae.errors import DataError
-from cellmae.files import digest_json, read_manifest
+from cellmae.files import digest_json
 from cellmae.logging import logger, progress
-from cellmae.models import MaskedAutoencoder, ViTEncoder, choose_device, read_architecture, save_encoder
+from cellmae.models import build_encoder, choose_device, prepare_cpu, save_encoder
 from cellmae.pretraining import VERSION
+from cellmae.pretraining.batches import TrainingCrops
 from cellmae.pretraining.checkpoints import Checkpoints
 from cellmae.pretraining.interruption import deferred_interruption
+from cellmae.pretraining.launch import train_in_ranks
+from cellmae.pretraining.objective import MaskedObjective, build_objective
 from cellmae.pretraining.plan import Plan, training_keys
+from cellmae.pretraining.plates import open_plates
 from cellmae.pretraining.randomness import masking_noise
+from cellmae.pretraining.ranks import Ranks, join_ranks
 from cellmae.pretraining.reconstructions import draw_reconstructions
 from cellmae.pretraining.trainer import Trainer
-from cellmae.tiles import CropSource, prefetch
+from cellmae.tiles import prefetch
 from cellmae.tiles.crops import CROPS_PER_FIELD
 
 HISTORY = "history.csv"
 RECONSTRUCTIONS = "reconstructions.png"
 STATE = "state"
+EVENTS = "events"
 SHOWN_CROPS = 4
 SECONDS_A_MINUTE = 60.0
+LOADING_THREADS = {"cpu": 1, "cuda": 4}
 
 
 def pretrain(
     spec: Mapping[str, Any],
     *,
-    stores: Sequence[str | Path],
-    tables: Sequence[str | Path],
-    manifests: Sequence[str | Path],
+    tiles: Sequence[str | Path],
+    wells: Sequence[str | Path] = (),
+    validation_tiles: Sequence[str | Path] = (),
+    validation_wells: Sequence[str | Path] = (),
     channels: Sequence[str],
     crop_size: int,
     folder: str | Path,
     threads: int,
     device: str = "auto",
+    ranks: int = 1,
 ) -> None:
-    """Train a masked autoencoder on the tiles of some plates, or go on where an earlier call was stopped.
+    """Train a model on the tiles of some plates, or go on where an earlier call was stopped.
 
-    Every crop, turn and mask is a pure function of the seed and the step: on one machine with the same threads, a
-    training that was stopped in between ends with the same weights, to the last bit.
+    Every crop, turn, mask and dropped path is a pure function of the seed, the step and the place in the batch: on one
+    machine with the same threads, a training that was stopped in between ends with the same weights, to the last bit,
+    and one in several ranks with the same weights but for rounding. (Batch normalisation sees the part of a rank.)
 
     Parameters
     ----------
     spec
         Configuration of the model, an entry of ``models``; keys as in :class:`cellmae.models.Architecture` and
         :class:`cellmae.pretraining.Plan`.
-    stores, tables, manifests
-        What the stage tiles wrote of each plate.
+    tiles
+        Manifests of the stage tiles, a plate each, beside which the store and the tile table lie.
+    wells
+        Annotated wells of the same plates, for a classifier.
+    validation_tiles, validation_wells
+        Those of plates that are not trained on: what the history says under ``eval_`` is measured there. Without any it
+        is measured on crops of the training plates.
     channels, crop_size
         Names of the channels, and edge of the crops in pixels.
     folder
-        Folder of the model. Gets ``history.csv``, ``reconstructions.png``, ``encoder.safetensors`` and, last,
-        ``model.yaml``; checkpoints in ``state/``.
+        Folder of the model. Gets ``history.csv``, ``encoder.safetensors`` and, last, ``model.yaml``; masked models
+        ``reconstructions.png``; checkpoints in ``state/``.
     threads
-        CPU threads.
+        CPU threads, of each rank.
     device
         ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
+    ranks
+        Processes that train together, one a GPU.
 
     Raises
     ------
     ConfigError
         Keys that are unknown or do not fit each other or the tiles.
     DataError
-        No tiles to train on, channels that differ, or a loss that stays infinite.
+        No tiles to train on, channels that differ, a loss that stays infinite, or too little memory.
     """
-    folder = Path(folder)
-    torch.set_num_threads(threads)
     plan = Plan.from_spec(spec)
-    architecture = read_architecture(spec, crop_size=crop_size)
-    source = CropSource(stores, tables, size=crop_size, crops=plan.crops)
-    if tuple(source.channels) != tuple(channels):
+    plan.check_ranks(ranks)
+    if ranks > 1 and not torch.distributed.is_torchelastic_launched():
+        arguments = {
+            "spec": dict(spec),
+            "tiles": list(map(str, tiles)),
+            "wells": list(map(str, wells)),
+            "validation_tiles": list(map(str, validation_tiles)),
+            "validation_wells": list(map(str, validation_wells)),
+            "channels": list(channels),
+            "crop_size": crop_size,
+            "folder": str(folder),
+            "threads": threads,
+            "device": device,
+            "ranks": ranks,
+        }
+        train_in_ranks(arguments, ranks=ranks)
+        return
+
+    folder = Path(folder)
+    prepare_cpu(threads)
+    plates = held_out = open_plates(spec, plan, tiles, wells, crop_size=crop_size)
+    if validation_tiles:
+        held_out = open_plates(
+            spec, plan, validation_tiles, validation_wells, crop_size=crop_size, classes=plates.classes
+        )
+    if tuple(plates.crops.channels) != tuple(channels):
         raise DataError(
-            f"screen.channels: the tiles have {', '.join(source.channels)}, the model expects "
+            f"screen.channels: the tiles have {', '.join(plates.crops.channels)}, the model expects "
             f"{', '.join(channels)}; tile the plates again"
         )
-    tiles = [read_manifest(manifest, stage="tiles") for manifest in manifests]
-    digests = [manifest["digest"] for manifest in tiles]
-    fingerprint = digest_json([VERSION, training_keys(spec), list(channels), crop_size, digests])
+    fingerprint = digest_json([VERSION, training_keys(spec), list(channels), crop_size, plates.digest, held_out.digest])
+    with join_ranks(choose_device(device)) as (place, where):
+        torch.manual_seed(plan.seed)
+        encoder = build_encoder(spec, channels=len(channels), crop_size=crop_size)
+        objective = build_objective(spec["family"], encoder, plan, classes=len(plates.classes))
+        trainer = Trainer(objective, plan, where, ranks=place, evaluation=held_out.evaluation(plan, where))
+        checkpoints = Checkpoints(folder / STATE, fingerprint)
+        with _explained_memory(plan):
+            _train(trainer, plates.crops, checkpoints)
+        if not place.is_first:
+            return
 
-    torch.manual_seed(plan.seed)
-    encoder = ViTEncoder(architecture, channels=len(channels), crop_size=crop_size)
-    trainer = Trainer(MaskedAutoencoder(encoder, mask_ratio=plan.mask_ratio), plan, choose_device(device))
-    _train(trainer, source, Checkpoints(folder / STATE, fingerprint), threads=threads)
-
-    trainer.history.write(folder / HISTORY)
-    _draw_unseen(trainer, source, folder / RECONSTRUCTIONS)
-    final = trainer.history.rows[-1]
-    save_encoder(
-        folder,
-        encoder,
-        spec=spec,
-        channels=channels,
-        crop_size=crop_size,
-        plates=[manifest["plate"] for manifest in tiles],
-        training={
-            "version": VERSION,
-            "steps": plan.steps,
-            "crops": plan.steps * plan.batch_size,
-            "tiles": source.n_tiles,
-            "skipped_steps": final["skipped"],
-            "mse": final["mse"],
-            "masked_r2": final["masked_r2"],
-        },
-    )
+        trainer.history.write(folder / HISTORY)
+        if plan.tensorboard:
+            trainer.history.write_events(folder / EVENTS)
+        with trainer.averaged():
+            if isinstance(objective, MaskedObjective):
+                _draw_unseen(trainer, held_out.crops, folder / RECONSTRUCTIONS)
+            save_encoder(
+                folder,
+                encoder,
+                spec=spec,
+                channels=channels,
+                crop_size=crop_size,
+                plates=plates.names,
+                training={
+                    "version": VERSION,
+                    "steps": plan.steps,
+                    "crops": plan.steps * plan.batch_size,
+                    "tiles": plates.crops.n_tiles,
+                    "evaluated_on": list(held_out.names),
+                    **({"classes": list(plates.classes)} if plates.classes else {}),
+                    **trainer.history.summary(),
+                },
+            )
 
 
-def _train(trainer: Trainer, source: CropSource, checkpoints: Checkpoints, *, threads: int) -> None:
+def _train(trainer: Trainer, source: TrainingCrops, checkpoints: Checkpoints) -> None:
     """Take the steps that are left, with a checkpoint every few minutes, at the end, and when asked to stop."""
-    plan = trainer.plan
+    plan, ranks = trainer.plan, trainer.ranks
     if (state := checkpoints.load(trainer.device)) is not None:
         trainer.restore(state)
         logger.info("training goes on after step %d of %d", trainer.step, plan.steps)
     if trainer.step == plan.steps:
         return
     logger.info(
-        "%d steps of %d crops from %d tiles on %s, %d threads",
-        plan.steps - trainer.step, plan.batch_size, source.n_tiles, trainer.device, threads,
+        "%d steps of %d crops from %d tiles on %s, %d threads, %d ranks",
+        plan.steps - trainer.step, plan.batch_size, source.n_tiles, trainer.device, torch.get_num_threads(),
+        ranks.count,
     )  # fmt: skip
-    batches = prefetch(source, range(trainer.step, plan.steps), seed=plan.seed, batch_size=plan.batch_size, threads=1)
+    part = ranks.part(plan.batch_size)
+    where = {"seed": plan.seed, "batch_size": plan.batch_size, "start": part.start, "stop": part.stop}
+    batches = prefetch(
+        source,
+        range(trainer.step, plan.steps),
+        **where,
+        threads=LOADING_THREADS.get(trainer.device.type, 1),
+        allocate=_pinned if trainer.device.type == "cuda" else _plain,
+    )
     saved = time.monotonic()
     with closing(batches), deferred_interruption() as interruption:
-        for crops in _steps(batches, plan.steps - trainer.step):
-            trainer.take_step(torch.from_numpy(crops))
-            due = time.monotonic() - saved >= plan.checkpoint_minutes * SECONDS_A_MINUTE
-            if due or interruption.signal or trainer.step == plan.steps:
-                checkpoints.save(trainer.step, trainer.state())
+        for crops in _steps(batches, plan.steps - trainer.step, ranks):
+            labels = source.labels(trainer.step, **where)
+            trainer.take_step(torch.from_numpy(crops), None if labels is None else torch.from_numpy(labels))
+            overdue = time.monotonic() - saved >= plan.checkpoint_minutes * SECONDS_A_MINUTE
+            due, stopped = ranks.any(overdue, interruption.signal is not None, device=trainer.device)
+            if due or stopped or trainer.step == plan.steps:
+                if ranks.is_first:
+                    checkpoints.save(trainer.step, trainer.state())
                 saved = time.monotonic()
-            if interruption.signal:
+            if stopped:
                 logger.info("stopped after step %d; the next run goes on from there", trainer.step)
                 interruption.leave()
 
 
-def _draw_unseen(trainer: Trainer, source: CropSource, path: Path) -> None:
+def _steps(batches: Iterable[np.ndarray], total: int, ranks: Ranks) -> Iterable[np.ndarray]:
+    return progress(batches, description="pretraining", unit="step", total=total) if ranks.is_first else batches
+
+
+def _plain(shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, np.uint8)
+
+
+def _pinned(shape: tuple[int, ...]) -> np.ndarray:
+    """Return memory that a GPU copies from while the CPU goes on."""
+    return torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
+
+
+@contextmanager
+def _explained_memory(plan: Plan) -> Iterator[None]:
+    """Say which keys spare memory where there was too little of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise DataError(
+            f"out of memory with models.batch_size {plan.batch_size} in {plan.accumulate} piece(s): raise "
+            "models.accumulate, which changes no result, or lower models.batch_size; what was trained so far is kept"
+        ) from error
+
+
+def _draw_unseen(trainer: Trainer, source: TrainingCrops, path: Path) -> None:
     """Draw crops of the step after the last: every few of its crops, since neighbours come from one field."""
     plan, step = trainer.plan, trainer.plan.steps
     count = SHOWN_CROPS * CROPS_PER_FIELD
     crops = source.batch(step, seed=plan.seed, batch_size=count)[::CROPS_PER_FIELD]
-    tokens = trainer.autoencoder.encoder.tokens
-    noise = masking_noise(plan.seed, step, batch_size=SHOWN_CROPS, tokens=tokens)
+    noise = masking_noise(plan.seed, step, batch_size=SHOWN_CROPS, tokens=trainer.objective.encoder.tokens)
     draw_reconstructions(
         path,
-        trainer.autoencoder.eval(),
+        trainer.objective.model.eval(),
         torch.from_numpy(crops).to(trainer.device),
         torch.from_numpy(noise).to(trainer.device),
         channels=source.channels,
     )
-
-
-def _steps(batches: Iterable, total: int) -> Iterable:
-    return progress(batches, description="pretraining", unit="step", total=total)

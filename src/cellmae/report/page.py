@@ -40,6 +40,7 @@ def write_report(
     alignments: Mapping[str, Mapping[str, Any]],
     images: bool,
     truth: bool,
+    ranked: Sequence[str] = (),
     seed: int = 0,
 ) -> None:
     """Write the report of a run: ``index.html``, ``figures/*.png`` and ``tables/*.csv``.
@@ -62,6 +63,8 @@ def write_report(
         The screen has images, and so has tiles.
     truth
         The screen is simulated, so that a probe of the true phenotypes exists.
+    ranked
+        Models whose blocks were ranked.
     seed
         Of UMAPs and of the wells drawn for them.
 
@@ -73,7 +76,14 @@ def write_report(
     run = Results(Path(results), tuple(models), tuple(alignments), tuple(plates))
     with atomic_path(output) as folder, drawing():
         sections = _sections(
-            run, config=config, models=models, alignments=alignments, images=images, truth=truth, seed=seed
+            run,
+            config=config,
+            models=models,
+            alignments=alignments,
+            images=images,
+            truth=truth,
+            ranked=ranked,
+            seed=seed,
         )
         for name in ("figures", "tables"):
             (folder / name).mkdir(parents=True)
@@ -123,6 +133,7 @@ def _sections(
     alignments: Mapping[str, Mapping[str, Any]],
     images: bool,
     truth: bool,
+    ranked: Sequence[str],
     seed: int,
 ) -> list[Section]:
     colours = assign_colours(run.models)
@@ -143,7 +154,7 @@ def _sections(
             pairs,
             seed=seed,
         ),
-        *([_training(run, histories, colours)] if histories else []),
+        *([_training(run, models, histories, ranked, colours)] if histories else []),
         *([_tiles(run)] if images else []),
         run_section(
             summary=run.summary(),
@@ -158,8 +169,16 @@ def _sections(
     ]
 
 
-def _training(run: Results, histories: Mapping[str, pd.DataFrame], colours: Mapping[str, str]) -> Section:
-    return training_section(histories, {model: run.reconstructions(model) for model in histories}, colours=colours)
+def _training(
+    run: Results,
+    models: Mapping[str, Mapping[str, Any]],
+    histories: Mapping[str, pd.DataFrame],
+    ranked: Sequence[str],
+    colours: Mapping[str, str],
+) -> Section:
+    masked = [model for model in histories if FAMILIES[models[model]["family"]].masked]
+    pictures = {model: run.reconstructions(model) for model in masked}
+    return training_section(histories, pictures, run.blocks(ranked), colours=colours)
 
 
 def _tiles(run: Results) -> Section:

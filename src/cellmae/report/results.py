@@ -95,6 +95,10 @@ class Results:
 
         return {model: read_history(self.model(model) / "history.csv") for model in models}
 
+    def blocks(self, models: Sequence[str]) -> dict[str, pd.DataFrame]:
+        """Return ``blocks.csv`` of these models."""
+        return {model: _read_csv(self.model(model) / "blocks.csv") for model in models}
+
     def fits(self) -> pd.DataFrame:
         """Return how each model's embeddings were aligned, and the wells that were kept and lost."""
         rows = []

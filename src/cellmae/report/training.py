@@ -27,6 +27,7 @@ def r2_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[str, st
     for model, history in histories.items():
         axes.plot(history["crops"], history["masked_r2"], color=colours[model], linewidth=1.8, label=model)
         axes.plot(history["crops"], visible_mean_r2(history), color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
+        _plot_evaluated(axes, history, "eval_r2", colours[model])
     axes.axhline(0, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
     last = next(iter(histories.values())).iloc[[-1]]
     visible = visible_mean_r2(last).item()
@@ -47,11 +48,12 @@ def r2_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[str, st
 
 
 def loss_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[str, str]) -> Figure:
-    """Draw the loss (solid) and the squared error in it (dotted) against the crops seen."""
+    """Draw the loss (solid) and, of masked models, the squared error in it (dotted) against the crops seen."""
     figure, axes = _new_curves(histories, "loss, squared error")
     for model, history in histories.items():
         axes.plot(history["crops"], history["loss"], color=colours[model], linewidth=1.8, label=model)
-        axes.plot(history["crops"], history["mse"], color=colours[model], linewidth=1.4, linestyle=(0, (1, 1.5)))
+        if "mse" in history:
+            axes.plot(history["crops"], history["mse"], color=colours[model], linewidth=1.4, linestyle=(0, (1, 1.5)))
     return _with_legend(figure, axes, histories)
 
 
@@ -63,10 +65,48 @@ def fourier_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[st
     return _with_legend(figure, axes, histories)
 
 
+def accuracy_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[str, str]) -> Figure:
+    """Draw the share of crops whose perturbation is told against the crops seen."""
+    figure, axes = _new_curves(histories, "accuracy")
+    for model, history in histories.items():
+        axes.plot(history["crops"], history["accuracy"], color=colours[model], linewidth=1.8, label=model)
+        _plot_evaluated(axes, history, "eval_accuracy", colours[model])
+    return _with_legend(figure, axes, histories)
+
+
+def rankme_figure(histories: Mapping[str, pd.DataFrame], *, colours: Mapping[str, str]) -> Figure:
+    """Draw the effective rank of the embeddings against the crops seen."""
+    figure, axes = _new_curves(histories, "RankMe")
+    for model, history in histories.items():
+        _plot_evaluated(axes, history, "rankme", colours[model], label=model)
+    return _with_legend(figure, axes, histories)
+
+
+def _plot_evaluated(axes: Axes, history: pd.DataFrame, column: str, colour: str, label: str | None = None) -> None:
+    """Draw what was measured now and then, on crops that are set aside, as points on a line."""
+    if column in history:
+        rows = history.dropna(subset=[column])
+        axes.plot(
+            rows["crops"], rows[column], color=colour, linewidth=0.8, marker="o", markersize=2.6, alpha=0.8, label=label
+        )
+
+
 def trained_in_words(histories: Mapping[str, pd.DataFrame]) -> str:
-    """Say how much of masked patches each model predicts at the end of its training."""
-    ends = [f"{model} {number(history['masked_r2'].iloc[-1], 2)}" for model, history in histories.items()]
-    return f"R² on masked patches at the end of training (a guess of zero has 0): {listed(ends)}."
+    """Say how much of masked patches, or of perturbations, each model tells at the end of its training."""
+    ends = {
+        "R² on masked patches at the end of training (a guess of zero has 0)": _of(histories, "masked_r2"),
+        "Share of training crops whose perturbation is told at the end": _of(histories, "accuracy"),
+    }
+    return " ".join(
+        f"{text}: {listed([f'{model} {number(history[column].iloc[-1], 2)}' for model, history in chosen.items()])}."
+        for (text, chosen), column in zip(ends.items(), ("masked_r2", "accuracy"), strict=True)
+        if chosen
+    )
+
+
+def _of(histories: Mapping[str, pd.DataFrame], column: str) -> dict[str, pd.DataFrame]:
+    """Return the histories that have a column."""
+    return {model: history for model, history in histories.items() if column in history}
 
 
 def _new_curves(histories: Mapping[str, pd.DataFrame], label: str) -> tuple[Figure, Axes]:
@@ -89,7 +129,11 @@ def visible_mean_r2(history: pd.DataFrame) -> pd.Series:
 
 
 def training_section(
-    histories: Mapping[str, pd.DataFrame], reconstructions: Mapping[str, Path], *, colours: Mapping[str, str]
+    histories: Mapping[str, pd.DataFrame],
+    reconstructions: Mapping[str, Path],
+    blocks: Mapping[str, pd.DataFrame],
+    *,
+    colours: Mapping[str, str],
 ) -> Section:
     """Show the training of each trained model.
 
@@ -99,26 +143,33 @@ def training_section(
         ``history.csv`` by model, as :func:`cellmae.pretraining.read_history` returns it.
     reconstructions
         ``reconstructions.png`` by model.
+    blocks
+        ``blocks.csv`` by model, where there is one.
     """
     curves = (
         ("training-r2", "R² on masked patches", "masked_r2", r2_figure),
+        ("training-accuracy", "Perturbations told", "accuracy", accuracy_figure),
         ("training-loss", "Loss (solid) and squared error (dotted)", "loss", loss_figure),
         ("training-fourier", "Fourier term", "fourier", fourier_figure),
+        ("training-rankme", "Effective rank of embeddings (RankMe)", "rankme", rankme_figure),
     )
     plots = [
         Plot(
             name,
-            draw(histories, colours=colours),
-            alt=f"{title} against crops seen. {_ends_in_words(histories, column)}",
+            draw(chosen, colours=colours),
+            alt=f"{title} against crops seen. {_ends_in_words(chosen, column)}",
             title=title,
         )
         for name, title, column, draw in curves
+        if (chosen := _of(histories, column))
     ]
     caption = (
-        "Means over the steps between two rows of history.csv, on masked patches of standardised crops. Read the R² "
-        "first: 0 is a guess of zero, the dashed line the mean of the visible patches, and a model has learned "
-        "something beyond brightness once it is clear of it; a curve that still rises would gain from more crops. The "
-        "loss is the weighted sum of squared error and Fourier term."
+        "Means over the steps between two rows of history.csv; points are measured on crops that are set aside, of the "
+        "validation plates where there are any. Read the R² on masked patches of standardised crops first: 0 is a "
+        "guess of zero, the dashed line the mean of the visible patches, and a model has learned something beyond "
+        "brightness once it is clear of it; a curve that still rises would gain from more crops. The loss is the "
+        "weighted sum of squared error and Fourier term, or the cross entropy of a classifier. RankMe counts the "
+        "directions that embeddings vary in: a falling one warns of collapse."
     )
     pictures = [
         Picture(
@@ -136,16 +187,36 @@ def training_section(
     return Section(
         "training",
         "Training",
-        [Panels(plots, caption), _ends_table(histories), Panels(pictures, pictures_caption, size="wide")],
+        [
+            Panels(plots, caption),
+            _ends_table(histories),
+            *([_blocks_table(blocks)] if blocks else []),
+            *([Panels(pictures, pictures_caption, size="wide")] if pictures else []),
+        ],
     )
+
+
+def _blocks_table(blocks: Mapping[str, pd.DataFrame]) -> Table:
+    frame = pd.concat([ranking.assign(model=model) for model, ranking in blocks.items()], ignore_index=True)
+    shown = frame[["model", "block", "accuracy", "chance", "wells", "perturbations"]].set_axis(
+        ["Model", "Block", "Accuracy", "By guessing", "Wells", "Perturbations"], axis=1
+    )
+    formats = {"Accuracy": "{:.3f}", "By guessing": "{:.3f}"} | dict.fromkeys(
+        ("Block", "Wells", "Perturbations"), "{:,.0f}"
+    )
+    caption = (
+        "Which block embeds best: share of held-out wells of the validation plates whose perturbation a linear probe "
+        "tells, the best block first. models.*.embed_block chooses the block."
+    )
+    return Table("blocks", frame, shown, caption, formats)
 
 
 def _ends_in_words(histories: Mapping[str, pd.DataFrame], column: str) -> str:
     return (
         listed(
             [
-                f"{model} goes from {history[column].iloc[0]:.3f} to {history[column].iloc[-1]:.3f}"
-                for model, history in histories.items()
+                f"{model} goes from {values.iloc[0]:.3f} to {values.iloc[-1]:.3f}"
+                for model, values in ((model, history[column].dropna()) for model, history in histories.items())
             ]
         )
         + "."
@@ -155,19 +226,20 @@ def _ends_in_words(histories: Mapping[str, pd.DataFrame], column: str) -> str:
 def _ends_table(histories: Mapping[str, pd.DataFrame]) -> Table:
     frame = pd.concat([history.assign(model=model) for model, history in histories.items()], ignore_index=True)
     last = pd.DataFrame([{"model": model, **history.iloc[-1]} for model, history in histories.items()])
-    shown = pd.DataFrame(
-        {
-            "Model": last["model"],
-            "Steps": last["step"],
-            "Crops": last["crops"],
-            "Masked R²": last["masked_r2"],
-            "R² of visible mean": visible_mean_r2(last),
-            "Loss": last["loss"],
-            "Squared error": last["mse"],
-            "Fourier term": last["fourier"],
-            "Skipped steps": last["skipped"],
-        }
-    )
+    shown = pd.DataFrame({"Model": last["model"], "Steps": last["step"], "Crops": last["crops"], "Loss": last["loss"]})
+    if "masked_r2" in last:
+        shown["Masked R²"] = last["masked_r2"]
+        shown["R² of visible mean"] = visible_mean_r2(last)
+    named = {
+        "eval_r2": "R², set aside",
+        "eval_r2_nearest_visible": "R² of nearest visible",
+        "accuracy": "Accuracy",
+        "eval_accuracy": "Accuracy, set aside",
+        "fourier": "Fourier term",
+        "rankme": "RankMe",
+        "skipped": "Skipped steps",
+    }
+    shown = shown.assign(**{title: last[column] for column, title in named.items() if column in last})
     formats = dict.fromkeys(shown.columns[1:], "{:z.3f}") | dict.fromkeys(
         ("Steps", "Crops", "Skipped steps"), "{:,.0f}"
     )

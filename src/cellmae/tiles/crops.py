@@ -36,6 +36,8 @@ class CropSource:
         ``grid``: the kept tiles themselves; every epoch takes each of them once, in an order of its own, four
         neighbours at a time. ``random``: a kept tile, all of them equally likely, moved in both directions by
         up to half its size and back into the field; four crops in a row come from one field.
+    fields
+        For each plate, which of its fields may be used, (fields,) bool; all of them by default.
 
     Attributes
     ----------
@@ -59,6 +61,7 @@ class CropSource:
         *,
         size: int,
         crops: Literal["random", "grid"],
+        fields: Sequence[np.ndarray] | None = None,
     ) -> None:
         """Open the stores and read which tiles were kept."""
         if crops not in ("random", "grid"):
@@ -72,6 +75,8 @@ class CropSource:
         for store in self._stores:
             _require_alike(store, self.channels, size)
         kept = [_kept_tiles(table) for table in tables]
+        if fields is not None:
+            kept = [tiles[usable[tiles["field"]]] for tiles, usable in zip(kept, fields, strict=True)]
         counts = [tiles["field"].value_counts(sort=False).sort_index() for tiles in kept]
 
         # Tiles lie in the order of plates and fields: tile t belongs to the field whose first tile is the last
@@ -141,6 +146,10 @@ class CropSource:
         if self.crops == "random":
             return self._random_corners(step, seed, start, stop)
         return self._grid_corners(step * batch_size + np.arange(start, stop), seed)
+
+    def of_fields(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """Arrange one value a field of each plate, (fields,), as :meth:`corners` counts fields."""
+        return np.array([values[store][field] for store, field in zip(self._store.tolist(), self._field, strict=True)])
 
     def _random_corners(self, step: int, seed: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # One row of numbers a group, drawn from the first group on: where the part starts changes nothing.
@@ -228,8 +237,12 @@ def _require_alike(store: TileStore, channels: tuple[str, ...], size: int) -> No
 
 
 def _mappable_fields() -> int:
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_MAPPED_FIELDS if descriptors == resource.RLIM_INFINITY else min(descriptors // 2, MAX_MAPPED_FIELDS)
+    """Return how many fields may be mapped at once; the process takes as many file descriptors as it is granted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    granted = 2 * MAX_MAPPED_FIELDS if hard == resource.RLIM_INFINITY else min(hard, 2 * MAX_MAPPED_FIELDS)
+    if soft != resource.RLIM_INFINITY and soft < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    return granted // 2
 
 
 def _kept_tiles(table: str | Path) -> pd.DataFrame:

@@ -1,16 +1,35 @@
 """Batches prepared in background threads while the model works on the one before."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 
-from cellmae.tiles.crops import CropSource
+
+class Batches(Protocol):
+    """What makes batches, such as :class:`cellmae.tiles.CropSource`."""
+
+    channels: tuple[str, ...]
+    size: int
+
+    def batch(
+        self,
+        step: int,
+        *,
+        seed: int,
+        batch_size: int,
+        start: int = 0,
+        stop: int | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Make the batch of a step, or a part of it."""
+        ...
 
 
 def prefetch(
-    source: CropSource,
+    source: Batches,
     steps: Iterable[int],
     *,
     seed: int,
@@ -18,6 +37,7 @@ def prefetch(
     start: int = 0,
     stop: int | None = None,
     threads: int = 2,
+    allocate: Callable[[tuple[int, ...]], np.ndarray] = lambda shape: np.empty(shape, np.uint8),
 ) -> Iterator[np.ndarray]:
     """Yield the batches of some steps in order, each prepared by a thread ahead of time.
 
@@ -33,6 +53,8 @@ def prefetch(
         As for :meth:`CropSource.batch`.
     threads
         Batches that are prepared at the same time.
+    allocate
+        Makes a buffer (uint8) of a shape: memory that the device can copy from, say.
 
     Yields
     ------
@@ -42,7 +64,7 @@ def prefetch(
     """
     count = (batch_size if stop is None else stop) - start
     shape = (count, len(source.channels), source.size, source.size)
-    buffers = [np.empty(shape, np.uint8) for _ in range(threads + 1)]
+    buffers = [allocate(shape) for _ in range(threads + 1)]
     pending: deque[Future[np.ndarray]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="crops")
     try:

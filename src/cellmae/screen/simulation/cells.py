@@ -13,7 +13,7 @@ AREA_PER_CELL = 1500.0  # pixels squared
 CELL_RADIUS = 21.0  # pixels
 NUCLEUS_RADIUS = 8.2  # pixels
 CELL_SPREAD = 0.45  # between cells of a well, in units of a phenotype
-STAIN_SPREAD = 0.15  # of log brightness between cells of a well
+STAIN_SPREAD = 0.35  # of log brightness between cells of a well: a coefficient of variation as in real stainings
 LOBES = (2, 3, 5)  # waves around an outline
 
 

@@ -12,6 +12,8 @@ UNIT = 6000.0  # counts of a structure of brightness 1
 CROSSTALK = {("rna", "er"): 0.12, ("er", "rna"): 0.06, ("golgi", "actin"): 0.08}  # (seen in, light of)
 
 EXPERIMENT_STAIN, PLATE_STAIN, WELL_STAIN = 0.25, 0.12, 0.25  # standard deviations of log brightness
+WELL_BACKGROUND = 0.35  # standard deviation of log background: washing leaves more dye in one well than in another
+WELL_DEFOCUS = 0.2  # pixels of blur that the uneven bottom of the plate adds, standard deviation
 EDGE_DIMMING = 0.15  # of log brightness in the outermost wells
 
 
@@ -68,6 +70,8 @@ def expose(
     """
     stain = np.exp(rng.normal(0, WELL_STAIN, len(CHANNELS)))
     stain *= np.exp(optics.column_drift * (position[1] - 0.5) - EDGE_DIMMING * edge)
+    background = optics.background * np.exp(rng.normal(0, WELL_BACKGROUND, len(CHANNELS)))
+    blur = np.hypot(optics.blur, rng.normal(0, WELL_DEFOCUS))
     shade = _vignette(light.shape[-1], optics.vignette)
     counts = np.empty(light.shape, np.uint16)
     for channel, name in enumerate(CHANNELS):
@@ -75,8 +79,8 @@ def expose(
         for (target, source), share in CROSSTALK.items():
             if target == name:
                 seen += share * light[CHANNELS.index(source)]
-        seen = ndimage.gaussian_filter(seen, optics.blur[channel], mode="nearest", truncate=3)
-        seen = (seen * stain[channel] * optics.gain[channel] + optics.background[channel]) * shade
+        seen = ndimage.gaussian_filter(seen, blur[channel], mode="nearest", truncate=3)
+        seen = (seen * stain[channel] * optics.gain[channel] + background[channel]) * shade
         noise = rng.standard_normal(seen.shape, dtype=np.float32)
         seen += noise * np.sqrt(seen / optics.electrons + optics.read_noise**2)
         counts[channel] = np.clip(seen * UNIT + 100, 0, FULL_SCALE)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cellmae.files import atomic_path, digest_bytes, digest_json, write_manifest
 from cellmae.logging import progress
+from cellmae.screen import VERSION
 from cellmae.screen.simulation.cells import CHANNELS, render_field
 from cellmae.screen.simulation.genes import complex_pairs, screened_genes
 from cellmae.screen.simulation.microscope import Optics, draw_optics, expose
@@ -124,7 +125,7 @@ def simulate_plate(
     write_manifest(
         manifest,
         stage="simulation",
-        version=1,
+        version=VERSION,
         digest=digest_json(digests),
         wells=len(wells),
         fields=len(wells) * simulation["fields"],

@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from cellmae.embeddings import rank_blocks
+from cellmae.logging import job_log
+
+if __name__ == "__main__":
+    with job_log(snakemake.log[0]):
+        rank_blocks(
+            Path(snakemake.input.model).parent,
+            tiles=snakemake.input.tiles,
+            wells=snakemake.input.wells,
+            output=snakemake.output.blocks,
+            batch_size=snakemake.params.batch_size,
+            threads=snakemake.threads,
+        )
