@@ -183,6 +183,6 @@ def read_history(path: str | Path) -> pd.DataFrame:
     masked patches' variation that is predicted, 0 for a guess of zero. Of classifiers the mean of ``accuracy``.
     """
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, float_precision="round_trip")
     except FileNotFoundError:
         raise DataError(f"{path} is missing: the model is not finished; run the stage models") from None
