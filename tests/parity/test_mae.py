@@ -10,7 +10,7 @@ from timm.optim.lion import Lion
 from torch import nn
 
 from cellmae.models import SIZES, MaskedAutoencoder, ViTEncoder
-from cellmae.models.mae import Reconstruction
+from cellmae.models.masking import Reconstruction
 from cellmae.pretraining.loss import ReconstructionLoss
 from cellmae.pretraining.optimizers import build_optimizer, set_schedule
 from cellmae.pretraining.plan import Plan

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cellmae.models.mae import Reconstruction
+from cellmae.models.masking import Reconstruction
 from cellmae.pretraining.loss import ReconstructionLoss
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from cellmae.errors import ConfigError, DataError
 from cellmae.models.architecture import Architecture
-from cellmae.models.mae import Reconstruction
+from cellmae.models.masking import MaskedModel, Reconstruction
 from cellmae.models.patches import from_patches, sincos_positions, take_tokens, to_patches
 from cellmae.models.vit import BLOCKS, LayerNorm, ViTEncoder, initialise
 
@@ -135,7 +135,7 @@ class CrossAttention(nn.Module):
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 
-class ChannelAgnosticAutoencoder(nn.Module):
+class ChannelAgnosticAutoencoder(MaskedModel):
     """Masked autoencoder over the tokens of all channels, masked jointly (Kraus et al. 2024, arXiv 2404.10242).
 
     The decoder, in the manner of MultiMAE (Bachmann et al. 2022, arXiv 2204.01678), tells the channels apart by a
@@ -169,18 +169,11 @@ class ChannelAgnosticAutoencoder(nn.Module):
         channels: int | None = None,
         norm_layer: Callable[[int], nn.Module] = LayerNorm,
     ) -> None:
-        super().__init__()
+        decoded = channels or encoder.channels
+        super().__init__(encoder, tokens=decoded * encoder.channel_tokens, mask_ratio=mask_ratio)
         architecture = encoder.architecture
         width = architecture.decoder_width
-        self.encoder = encoder
-        self.channels = channels or encoder.channels
-        self.tokens = self.channels * encoder.channel_tokens
-        self.seen = int(self.tokens * (1 - mask_ratio))
-        if not 0 < self.seen < self.tokens:
-            raise ConfigError(
-                f"models.mask_ratio: {mask_ratio} leaves {self.seen} of {self.tokens} patches to be seen, expected "
-                "at least one seen and one masked; change it or models.patch"
-            )
+        self.channels = decoded
         if width % CROSS_ATTENTION_HEADS:
             raise ConfigError(
                 f"models.decoder_width: {width} is no multiple of {CROSS_ATTENTION_HEADS}, the heads of its "
@@ -232,17 +225,9 @@ class ChannelAgnosticAutoencoder(nn.Module):
         return Reconstruction(prediction, take_tokens(patches, masked), visible, masked, patches)
 
     def reconstruct(self, crops: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Predict all patches of masked crops, seen ones too, (batch, tokens, pixels); arguments as above.
-
-        Training does not ask how well the patches that are seen come out.
-        """
+        """Predict all patches of masked crops, seen ones too, (batch, tokens, pixels)."""
         visible, _ = self.split(noise)
         return self.head(self._decode(self.encoder(self._patches(crops), visible), visible))
-
-    def split(self, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the indices of the patches that are seen and of those that are masked."""
-        order = torch.argsort(noise, dim=1)
-        return order[:, : self.seen], order[:, self.seen :]
 
     def _patches(self, crops: torch.Tensor) -> torch.Tensor:
         if crops.shape[1] != self.channels:
@@ -260,7 +245,7 @@ class ChannelAgnosticAutoencoder(nn.Module):
             self.encoder.channel_tokens, dim=1
         )
         # Each channel is decoded by itself, so the patches go back to where they came from.
-        tokens = self.mask_token.expand(len(seen), self.tokens, -1).scatter(1, places, seen)
+        tokens = self.mask_token.expand(len(seen), self.positions.shape[1], -1).scatter(1, places, seen)
         tokens = tokens + self.positions + channel_tokens
         attended = self.cross_attention(self.query_norm(tokens), self.context_norm(tokens))
         # Without a residual path here, mixed precision would otherwise leave half of the digits to all that follows.

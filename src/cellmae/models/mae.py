@@ -1,36 +1,14 @@
 """The masked autoencoder: an encoder that sees some patches, and a decoder that guesses the others."""
 
-from typing import NamedTuple
-
 import torch
 from torch import nn
 
-from cellmae.errors import ConfigError
+from cellmae.models.masking import MaskedModel, Reconstruction
 from cellmae.models.patches import sincos_positions, take_tokens
 from cellmae.models.vit import BLOCKS, LayerNorm, ViTEncoder, initialise
 
 
-class Reconstruction(NamedTuple):
-    """What a masked autoencoder makes of a batch.
-
-    Attributes
-    ----------
-    prediction, target
-        Masked patches as predicted and as they are, standardised, (batch, masked, channels * patch * patch).
-    visible, masked
-        Indices of the patches that were seen, (batch, seen), and of those that were not, (batch, masked).
-    patches
-        All patches, standardised, (batch, tokens, channels * patch * patch).
-    """
-
-    prediction: torch.Tensor
-    target: torch.Tensor
-    visible: torch.Tensor
-    masked: torch.Tensor
-    patches: torch.Tensor
-
-
-class MaskedAutoencoder(nn.Module):
+class MaskedAutoencoder(MaskedModel):
     """Masked autoencoder of He et al. 2022 with the encoder of Kraus et al. 2023 (arXiv 2309.16064).
 
     The decoder, a stack of plain timm blocks, has the dimensions that the encoder's architecture gives.
@@ -51,16 +29,9 @@ class MaskedAutoencoder(nn.Module):
     positions: torch.Tensor
 
     def __init__(self, encoder: ViTEncoder, *, mask_ratio: float) -> None:
-        super().__init__()
+        super().__init__(encoder, tokens=encoder.tokens, mask_ratio=mask_ratio)
         architecture = encoder.architecture
         width = architecture.decoder_width
-        self.encoder = encoder
-        self.seen = int(encoder.tokens * (1 - mask_ratio))
-        if not 0 < self.seen < encoder.tokens:
-            raise ConfigError(
-                f"models.mask_ratio: {mask_ratio} leaves {self.seen} of {encoder.tokens} patches to be seen, expected "
-                "at least one seen and one masked; change it or models.patch"
-            )
         self.bridge = nn.Linear(encoder.dim, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.register_buffer("positions", sincos_positions(encoder.crop_size // encoder.patch, width), persistent=False)
@@ -74,15 +45,7 @@ class MaskedAutoencoder(nn.Module):
             part.apply(initialise)
 
     def forward(self, crops: torch.Tensor, noise: torch.Tensor) -> Reconstruction:
-        """Mask crops and reconstruct what was masked.
-
-        Parameters
-        ----------
-        crops
-            (batch, channels, y, x) of 0 to 255.
-        noise
-            (batch, tokens); the patches with the smallest values are seen.
-        """
+        """Mask crops and reconstruct what was masked, see :class:`MaskedModel`."""
         visible, masked = self.split(noise)
         patches = self.encoder.patches(crops)
         tokens = self._decode(self.encoder(patches, visible), visible, masked)
@@ -91,19 +54,11 @@ class MaskedAutoencoder(nn.Module):
         return Reconstruction(prediction, take_tokens(patches, masked), visible, masked, patches)
 
     def reconstruct(self, crops: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Predict all patches of masked crops, seen ones too, (batch, tokens, pixels); arguments as above.
-
-        Training does not ask how well the patches that are seen come out.
-        """
+        """Predict all patches of masked crops, seen ones too, (batch, tokens, pixels)."""
         visible, masked = self.split(noise)
         tokens = self._decode(self.encoder(self.encoder.patches(crops), visible), visible, masked)
         in_order = torch.argsort(torch.cat([visible, masked], dim=1), dim=1)
         return take_tokens(self.head(self.norm(tokens[:, 1:])), in_order)
-
-    def split(self, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the indices of the patches that are seen and of those that are masked."""
-        order = torch.argsort(noise, dim=1)
-        return order[:, : self.seen], order[:, self.seen :]
 
     def _decode(self, tokens: torch.Tensor, visible: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
         """Decode the encoder's tokens; returns those of the class, the visible and the masked patches.

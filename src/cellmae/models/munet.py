@@ -6,9 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cellmae.errors import ConfigError
 from cellmae.models.architecture import read_unet
-from cellmae.models.mae import Reconstruction
+from cellmae.models.masking import MaskedModel, Reconstruction
 from cellmae.models.patches import SelfStandardise, from_patches, take_tokens, to_patches
 
 GROUPS = 8  # of a group norm; every width is a multiple of it
@@ -107,7 +106,7 @@ class UNetEncoder(nn.Module):
         return self(self.standardise(crops))[-1].float().mean(dim=(2, 3))
 
 
-class MaskedUNet(nn.Module):
+class MaskedUNet(MaskedModel):
     """U-Net (Ronneberger et al. 2015, arXiv 1505.04597) as a masked autoencoder, the MU-net of Kraus et al. 2023.
 
     That paper (arXiv 2309.16064) names its MU-nets without describing them: masked pixels go in, the image comes out.
@@ -128,14 +127,7 @@ class MaskedUNet(nn.Module):
     """
 
     def __init__(self, encoder: UNetEncoder, *, mask_ratio: float) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.seen = int(encoder.tokens * (1 - mask_ratio))
-        if not 0 < self.seen < encoder.tokens:
-            raise ConfigError(
-                f"models.mask_ratio: {mask_ratio} leaves {self.seen} of {encoder.tokens} patches to be seen, expected "
-                "at least one seen and one masked; change it or models.patch"
-            )
+        super().__init__(encoder, tokens=encoder.tokens, mask_ratio=mask_ratio)
         widths, blocks = encoder.size.widths, encoder.size.blocks
         upwards = [(widths[i + 1], widths[i], blocks[i]) for i in reversed(range(len(widths) - 1))]
         # Channels are reduced before upsampling, where pixels are few.
@@ -147,15 +139,7 @@ class MaskedUNet(nn.Module):
         self.head = nn.Conv2d(widths[0], encoder.channels * encoder.size.entry**2, 3, padding=1)
 
     def forward(self, crops: torch.Tensor, noise: torch.Tensor) -> Reconstruction:
-        """Mask crops and reconstruct what was masked.
-
-        Parameters
-        ----------
-        crops
-            (batch, channels, y, x) of 0 to 255.
-        noise
-            (batch, tokens); the patches with the smallest values are seen.
-        """
+        """Mask crops and reconstruct what was masked, see :class:`MaskedModel`."""
         visible, masked = self.split(noise)
         pixels = self.encoder.standardise(crops)
         patches = to_patches(pixels, self.encoder.patch)
@@ -163,17 +147,9 @@ class MaskedUNet(nn.Module):
         return Reconstruction(take_tokens(predicted, masked), take_tokens(patches, masked), visible, masked, patches)
 
     def reconstruct(self, crops: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Predict all patches of masked crops, seen ones too, (batch, tokens, pixels); arguments as above.
-
-        Training does not ask how well the patches that are seen come out.
-        """
+        """Predict all patches of masked crops, seen ones too, (batch, tokens, pixels)."""
         visible, _ = self.split(noise)
         return to_patches(self._predict(self.encoder.standardise(crops), visible), self.encoder.patch)
-
-    def split(self, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the indices of the patches that are seen and of those that are masked."""
-        order = torch.argsort(noise, dim=1)
-        return order[:, : self.seen], order[:, self.seen :]
 
     def _predict(self, pixels: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
         """Predict images (batch, channels, y, x) from the visible patches of standardised ones."""

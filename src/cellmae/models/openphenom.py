@@ -158,7 +158,7 @@ def _layout(model: ChannelAgnosticAutoencoder) -> dict[str, tuple[int, ...]]:
     shapes = {_their_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
     patch = model.encoder.patch
     shapes["encoder.vit_backbone.patch_embed.proj.weight"] = (ARCHITECTURE.width, 1, patch, patch)
-    shapes["decoder.pos_embeddings"] = (1, 1 + model.tokens, ARCHITECTURE.decoder_width)
+    shapes["decoder.pos_embeddings"] = (1, 1 + model.positions.shape[1], ARCHITECTURE.decoder_width)
     return shapes | UNUSED
 
 

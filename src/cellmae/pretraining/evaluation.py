@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from cellmae.models.mae import Reconstruction
+from cellmae.models.masking import Reconstruction
 from cellmae.models.patches import take_tokens
 from cellmae.pretraining.objective import ClassifierObjective, MaskedObjective, Objective
 

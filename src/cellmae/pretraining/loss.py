@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cellmae.models.mae import Reconstruction
+from cellmae.models.masking import Reconstruction
 
 GRADIENT_FLOOR = 1e-12  # under the root of the power, whose slope at zero is infinite
 

@@ -11,7 +11,8 @@ from torch.nn import functional
 from cellmae.errors import ConfigError
 from cellmae.models.channel_agnostic import ChannelAgnosticAutoencoder
 from cellmae.models.classifier import Classifier
-from cellmae.models.mae import MaskedAutoencoder, Reconstruction
+from cellmae.models.mae import MaskedAutoencoder
+from cellmae.models.masking import Reconstruction
 from cellmae.models.munet import MaskedUNet
 from cellmae.models.patches import take_tokens
 from cellmae.pretraining.loss import ReconstructionLoss
