@@ -235,6 +235,7 @@ def test_training_reduces_the_loss(crops, noise):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 def test_a_step_compiles_to_one_graph(crops, noise):
     def gradients(compute):
         model.zero_grad()

@@ -90,6 +90,7 @@ def test_a_few_steps_tell_stripes_from_squares():
     assert (classifier(crops).argmax(dim=1) == labels).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["densenet-tiny", "vit"])
 def test_training_is_one_graph(crops, backbone):
     classifier = Classifier(build(backbone), CLASSES).eval()

@@ -162,6 +162,7 @@ def test_training_is_repeated_bit_for_bit(crops, noise, autocast):
     assert gradients[0].isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_whole_step_is_one_graph(crops, noise):
     model = autoencoder()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")

@@ -19,6 +19,7 @@ from torch.nn import functional
 from cellmae.models.channel_agnostic import ChannelAgnosticAutoencoder
 from cellmae.models.openphenom import load_openphenom
 
+pytestmark = pytest.mark.slow
 CHANNELS, PATCHES, WIDTH, DECODER_WIDTH = 6, 256, 384, 512
 TOLERANCE = 3e-6  # of the largest value, in float32
 WEIGHTS = "model.safetensors"

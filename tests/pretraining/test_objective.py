@@ -49,6 +49,7 @@ def test_a_step_gives_its_loss_and_metrics_and_gradients_everywhere(family):
     assert all(np.isfinite(value) for value in derived.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SPECS)
 def test_a_step_is_one_graph(family):
     one = objective(family).eval()
