@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -6,9 +7,10 @@ import pytest
 import torch
 
 from cellmae.embeddings import read_embeddings
+from cellmae.embeddings.images import crops_at_once
 from cellmae.errors import DataError
 from cellmae.files import read_manifest
-from cellmae.models import load_encoder
+from cellmae.models import build_encoder, load_encoder, save_encoder
 from cellmae.tiles import open_store, read_tiles
 
 from .conftest import CHANNELS, CROP
@@ -149,3 +151,48 @@ def test_wells_can_be_joined_across_plates(plate, make_model):
     assert adata.obs_names.is_unique
     assert (adata.obs["plate"].astype(str) + "_" + adata.obs["well"].astype(str) == adata.obs_names).all()
     assert pd.api.types.is_integer_dtype(adata.obs["row"])
+
+
+@pytest.fixture
+def save_classifier(tmp_path):
+    """Return a function that writes a classifier's encoder, as its training would, with or without AdaBN."""
+
+    def save(*, adabn: bool):
+        spec = {"family": "classifier", "architecture": "densenet-tiny", "adabn": adabn}
+        torch.manual_seed(0)
+        encoder = build_encoder(spec, channels=2, crop_size=16)
+        folder = tmp_path / f"classifier-{adabn}"
+        save_encoder(folder, encoder, spec=spec, channels=["nuclei", "actin"], crop_size=16)
+        return folder
+
+    return save
+
+
+def vectors_of(plate, model, **changes):
+    plate.embed(model, **changes)
+    return read_embeddings(plate.output).X
+
+
+def test_with_adabn_vectors_follow_the_statistics_of_the_batch(plate, save_classifier):
+    plain, adapted = (vectors_of(plate, save_classifier(adabn=adabn)) for adabn in (False, True))
+    assert not np.allclose(plain, adapted, rtol=0.1)
+    again = vectors_of(plate, save_classifier(adabn=True))
+    assert np.array_equal(again, adapted)
+    own = vectors_of(plate, save_classifier(adabn=True), batch_plates=[plate.root / "p.json"])
+    assert np.array_equal(own, adapted)
+
+
+def test_with_adabn_other_plates_can_stand_for_the_batch(plate, save_classifier, tmp_path):
+    adapted = vectors_of(plate, save_classifier(adabn=True))
+    other = tmp_path / "other.json"
+    shutil.copytree(plate.store, other.with_suffix(".zarr"))
+    tiles = pd.read_parquet(plate.table)
+    tiles.assign(keep=tiles["keep"] & (tiles["well"] == "A03")).to_parquet(other.with_suffix(".parquet"))
+    moved = vectors_of(plate, save_classifier(adabn=True), batch_plates=[other])
+    assert not np.allclose(moved, adapted, rtol=1e-3)
+
+
+def test_large_crops_are_embedded_few_at_a_time_on_cpus():
+    cpu = torch.device("cpu")
+    assert [crops_at_once(cpu, size) for size in (16, 64, 128, 256, 1024)] == [256, 64, 16, 4, 1]
+    assert crops_at_once(torch.device("meta"), 256) == 256

@@ -1,5 +1,6 @@
 """The masked autoencoder and its training against other people's code, with random weights and no downloads."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,9 @@ from torch import nn
 
 from cellmae.models import SIZES, MaskedAutoencoder, ViTEncoder
 from cellmae.models.masking import Reconstruction
+from cellmae.pretraining.compilation import compiled
 from cellmae.pretraining.loss import ReconstructionLoss
+from cellmae.pretraining.objective import MaskedObjective
 from cellmae.pretraining.optimizers import build_optimizer, set_schedule
 from cellmae.pretraining.plan import Plan
 
@@ -165,6 +168,27 @@ def test_fourier_term_equals_fft2(patch):
     mse = (prediction - target).square().mean()
     torch.testing.assert_close(terms.fourier, fourier, rtol=1e-5, atol=0)
     torch.testing.assert_close(terms.loss, 0.7 * mse + 0.3 * fourier, rtol=1e-5, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_the_compiled_step_equals_the_step():
+    """With the compiler that training uses, forward and backward."""
+    torch.manual_seed(0)
+    model = MaskedAutoencoder(ViTEncoder(SMALL, channels=CHANNELS, crop_size=CROP), mask_ratio=0.75)
+    objective = MaskedObjective(randomised(model), fourier_weight=0.01)
+    generator = torch.Generator().manual_seed(1)
+    crops = torch.randint(0, 256, (4, CHANNELS, CROP, CROP), generator=generator, dtype=torch.uint8)
+    inputs = (crops, *map(torch.from_numpy, objective.chance(0, 1, batch_size=4)))
+    results = []
+    for step in (objective, compiled(objective, True, torch.device("cpu"))):
+        objective.zero_grad()
+        loss, metrics = step(*inputs)
+        loss.backward()
+        gradients = torch.cat([parameter.grad.flatten() for parameter in objective.parameters()])
+        results.append((loss.detach(), metrics, gradients))
+    for eager, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, eager, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("cycle_momentum", [False, True])

@@ -27,7 +27,6 @@ rule embed_plate:
         runtime=120,
     params:
         version=cellmae.embeddings.VERSION,
-        batch_size=64,
     message:
         "Embedding {wildcards.plate} with {wildcards.model}"
     script:

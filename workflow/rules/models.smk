@@ -115,7 +115,6 @@ rule rank_blocks:
         runtime=120,
     params:
         version=cellmae.embeddings.VERSION,
-        batch_size=64,
     message:
         "Ranking the blocks of {wildcards.model}"
     script:

@@ -11,7 +11,6 @@ if __name__ == "__main__":
             model=Path(snakemake.input.model).parent,
             output=snakemake.output.wells,
             manifest=snakemake.output.manifest,
-            batch_size=snakemake.params.batch_size,
             threads=snakemake.threads,
             batch_plates=snakemake.input.batch,
         )

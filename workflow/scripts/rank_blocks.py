@@ -10,6 +10,5 @@ if __name__ == "__main__":
             tiles=snakemake.input.tiles,
             wells=snakemake.input.wells,
             output=snakemake.output.blocks,
-            batch_size=snakemake.params.batch_size,
             threads=snakemake.threads,
         )

@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cellmae.embeddings.images import embed_wells
+from cellmae.embeddings.images import crops_at_once, embed_wells
 from cellmae.files import atomic_path
 from cellmae.logging import logger, progress
 from cellmae.models import choose_device, load_encoder, prepare_cpu
@@ -49,8 +49,8 @@ def rank_blocks(
     tiles: Sequence[str | Path],
     wells: Sequence[str | Path],
     output: str | Path,
-    batch_size: int,
     threads: int,
+    batch_size: int | None = None,
     device: str = "auto",
 ) -> None:
     """Write ``blocks.csv``: how well the perturbation of a well can be told from each block of a model.
@@ -66,17 +66,18 @@ def rank_blocks(
         Manifests of the tiles of some plates, and their annotated wells.
     output
         CSV to write, best block first: see :func:`probe_blocks`.
-    batch_size, threads, device
+    threads, batch_size, device
         As in :func:`cellmae.embeddings.embed_plate`.
     """
     prepare_cpu(threads)
     encoder = AllBlocks(load_encoder(model))
-    vectors, annotated = [], []
+    where, vectors, annotated = choose_device(device), [], []
     for manifest, table in zip(tiles, wells, strict=True):
         store = open_store(Path(manifest).with_suffix(".zarr"))
         kept = read_tiles(Path(manifest).with_suffix(".parquet"))
         crops = progress(grid_crops(store, kept), description=f"embedding {Path(manifest).stem}", unit="well")
-        of_plate = embed_wells(encoder, crops, batch_size=batch_size, device=choose_device(device))
+        at_once = batch_size or crops_at_once(where, store.tile_size)
+        of_plate = embed_wells(encoder, crops, batch_size=at_once, device=where)
         known = read_wells(table).set_index("well").reindex(list(of_plate)).reset_index()
         annotated.append(known.assign(plate=Path(manifest).stem))
         vectors.append(np.stack(list(of_plate.values())))

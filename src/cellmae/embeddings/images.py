@@ -16,6 +16,8 @@ from cellmae.models import Encoder, choose_device, load_encoder, prepare_cpu, re
 from cellmae.models.adabn import adapt_batch_norm
 from cellmae.tiles import CropSource, grid_crops, open_store, read_tiles
 
+GPU_CROPS = 256
+CPU_PIXELS = 2**18  # 64 crops of 64 pixels: more would only take memory
 ADAPTING_CROPS = 2048
 """From which batch statistics are taken: each has 16 places or more, so their sampling error is below one percent."""
 WELL_COLUMNS = ["plate", "plate_name", "batch", "well", "row", "column"]
@@ -28,8 +30,8 @@ def embed_plate(
     model: str | Path,
     output: str | Path,
     manifest: str | Path,
-    batch_size: int,
     threads: int,
+    batch_size: int | None = None,
     batch_plates: Sequence[str | Path] = (),
     device: str = "auto",
 ) -> None:
@@ -49,10 +51,10 @@ def embed_plate(
         and means and deviations of each channel, which a model that standardises its crops does not see.
     manifest
         Manifest to write; lists under ``lost`` the wells of which no tile was kept, which get no vector.
-    batch_size
-        Crops that are embedded at once.
     threads
         CPU threads.
+    batch_size
+        Crops that are embedded at once; by default what the device takes with ease.
     batch_plates
         Manifests of the tiles of the plates that stand for the experimental batch; the plate alone by default.
     device
@@ -78,6 +80,7 @@ def embed_plate(
         grid_crops(plate, tiles), description=f"embedding {plate.path.stem}", unit="well", total=kept["well"].nunique()
     )
     encoder, where = load_encoder(model), choose_device(device)
+    batch_size = batch_size or crops_at_once(where, plate.tile_size)
     if record["spec"].get("adabn"):
         stores = [Path(path).with_suffix(".zarr") for path in batch_plates] or [Path(store)]
         _adapt(encoder, stores, size=plate.tile_size, batch_size=batch_size, device=where)
@@ -96,6 +99,13 @@ def embed_plate(
         crops=len(kept),
         lost=[{"well": well, "reason": "no tile was kept"} for well in lost],
     )
+
+
+def crops_at_once(device: torch.device, crop_size: int) -> int:
+    """Return how many crops of this edge in pixels a device embeds at once with ease."""
+    if device.type != "cpu":
+        return GPU_CROPS
+    return max(1, min(GPU_CROPS, CPU_PIXELS // crop_size**2))
 
 
 def _adapt(encoder: Encoder, stores: Sequence[Path], *, size: int, batch_size: int, device: torch.device) -> None:

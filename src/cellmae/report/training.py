@@ -201,6 +201,8 @@ def _blocks_table(blocks: Mapping[str, pd.DataFrame]) -> Table:
     shown = frame[["model", "block", "accuracy", "chance", "wells", "perturbations"]].set_axis(
         ["Model", "Block", "Accuracy", "By guessing", "Wells", "Perturbations"], axis=1
     )
+    if (reasons := frame["reason"].fillna("")).any():
+        shown["Not ranked, as there are"] = reasons
     formats = {"Accuracy": "{:.3f}", "By guessing": "{:.3f}"} | dict.fromkeys(
         ("Block", "Wells", "Perturbations"), "{:,.0f}"
     )
