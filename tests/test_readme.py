@@ -27,6 +27,7 @@ def demo(tmp_path, monkeypatch):
     mpl.use("Agg")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("demo")
 def test_map_opens_in_scanpy(repository, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)

@@ -27,6 +27,7 @@ def weights_of(folder):
     return load_file(folder / "encoder.safetensors")
 
 
+@pytest.mark.slow
 def test_pieces_of_a_batch_give_the_same_training(plates, tmp_path):
     for count in (1, 4):
         plates.pretrain(tmp_path / str(count), accumulate=count)
@@ -38,6 +39,7 @@ def test_pieces_of_a_batch_give_the_same_training(plates, tmp_path):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_kept_and_go_on_after_a_kill(plates, tmp_path):
     plates.pretrain(tmp_path / "trained")
     plates.pretrain(tmp_path / "averaged", ema=0.9)
@@ -49,6 +51,7 @@ def test_averaged_weights_are_kept_and_go_on_after_a_kill(plates, tmp_path):
     assert_same(tmp_path / "killed", tmp_path / "averaged")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adabn", [False, True])
 def test_a_classifier_is_trained_and_goes_on_after_it_was_stopped(plates, tmp_path, monkeypatch, adabn):
     spec = CLASSIFIER | {"adabn": adabn, "checkpoint_minutes": 0}

@@ -98,6 +98,7 @@ def test_another_seed_is_another_training(plates, trained, tmp_path):
     assert read_model(tmp_path)["weights_digest"] != read_model(trained)["weights_digest"]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_end(plates, trained, tmp_path):
     assert stop_midway(plates, tmp_path, signal.SIGKILL, checkpoint_minutes=0) == -signal.SIGKILL
     assert checkpointed_steps(tmp_path) == [4, 5]
@@ -106,6 +107,7 @@ def test_a_killed_training_goes_on_to_the_same_end(plates, trained, tmp_path):
     assert_same(tmp_path, trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_training_that_is_told_to_stop_leaves_a_checkpoint(plates, trained, tmp_path, number):
     assert stop_midway(plates, tmp_path, number) != 0

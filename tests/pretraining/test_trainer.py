@@ -91,6 +91,7 @@ def test_gradients_are_clipped(crops):
     assert one.history.rows[0]["gradient_norm"] > 1e-3
 
 
+@pytest.mark.slow
 def test_the_step_is_one_graph_in_mixed_precision(crops):
     """Nothing in it leads back to Python, so that it can be compiled whole; compiled, it computes the same."""
     objective = trainer().objective
