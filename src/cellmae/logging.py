@@ -14,6 +14,7 @@ from tqdm import tqdm
 from cellmae.errors import CellmaeError
 
 SECONDS_BETWEEN_LOG_LINES = 30.0
+LOG_FORMAT, LOG_DATE_FORMAT = "%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"
 
 logger = logging.getLogger("cellmae")
 Item = TypeVar("Item")
@@ -29,7 +30,7 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(logging.Formatter(LOG_FORMAT, LOG_DATE_FORMAT))
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

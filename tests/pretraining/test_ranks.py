@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from cellmae.errors import ConfigError, DataError
+from cellmae.logging import job_log
 from cellmae.pretraining import pretrain, read_history
 
 from .conftest import SPEC
@@ -37,7 +38,9 @@ def assert_alike(one, other):
 def test_two_ranks_train_as_one(plates, tmp_path):
     """With dropped paths, a clipped gradient and AdamW; only the order of sums differs."""
     alone = train(plates, tmp_path / "alone")
-    together = train(plates, tmp_path / "together", ranks=2)
+    with job_log(tmp_path / "log"):
+        together = train(plates, tmp_path / "together", ranks=2)
+    assert (tmp_path / "log").read_text().count("12 steps of 8 crops from 54 tiles on cpu, 1 threads, 2 ranks") == 2
     assert_alike(together, alone)
     columns = ["loss", "mse", "fourier", "gradient_norm", "masked_r2", "eval_r2"]
     one, other = (untimed(tmp_path / name)[columns] for name in ("alone", "together"))

@@ -1,7 +1,7 @@
 """One training in many processes: ``torchrun`` as a child that shares this process's fate."""
 
 import ctypes
-import json
+import logging
 import signal
 import subprocess
 import sys
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cellmae.errors import CellmaeError, DataError
-from cellmae.files import atomic_path, read_json, write_json
+from cellmae.files import read_json, write_json
+from cellmae.logging import LOG_DATE_FORMAT, LOG_FORMAT
 from cellmae.pretraining.interruption import deferred_interruption
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -38,7 +39,7 @@ def train_in_ranks(arguments: Mapping[str, Any], *, ranks: int) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="cellmae-") as folder, deferred_interruption() as interruption:
         job, failure = Path(folder, "job.json"), Path(folder, "failure.json")
-        write_json(job, dict(arguments))
+        write_json(job, {"arguments": dict(arguments), "log": _log_file()})
         command = [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"),
             *("-m", "cellmae.pretraining.launch", str(job), str(failure)),
@@ -57,6 +58,14 @@ def train_in_ranks(arguments: Mapping[str, Any], *, ranks: int) -> None:
         raise DataError(f"a rank of the training failed and ended the others: {said}")
 
 
+def _log_file() -> str | None:
+    """Return the file that this process logs to, if any."""
+    files = [
+        handler.baseFilename for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)
+    ]
+    return files[0] if files else None
+
+
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -64,11 +73,13 @@ def _die_with_parent() -> None:
 def _main(job: str, failure: str) -> None:
     from cellmae.pretraining.run import pretrain
 
+    given = read_json(job)
+    if given["log"] is not None:
+        logging.basicConfig(filename=given["log"], format=LOG_FORMAT, datefmt=LOG_DATE_FORMAT, level=logging.INFO)
     try:
-        pretrain(**json.loads(Path(job).read_text()))
+        pretrain(**given["arguments"])
     except CellmaeError as error:
-        with atomic_path(failure) as partial:
-            partial.write_text(json.dumps({"message": str(error)}))
+        write_json(failure, {"message": str(error)})
         raise SystemExit(1) from None
 
 
