@@ -13,8 +13,9 @@ import cellmae.screen
 from cellmae.errors import CellmaeError
 from cellmae.files import read_manifest
 from cellmae.fitted import fitted_plates, without_validation
-from cellmae.models import FAMILIES
+from cellmae.models import FAMILIES, read_model
 from cellmae.models.families import check_spec, has_blocks, weight_files
+from cellmae.pretraining.plan import Plan
 
 SCHEMAS = f"{workflow.basedir}/workflow/schemas"
 
@@ -84,14 +85,12 @@ def batch_files(pattern):
     """
 
     def files(wildcards):
-        if not MODELS[wildcards.model].get("adabn"):
+        if not adapts(MODELS[wildcards.model]):
             return []
         batch = PLATES[wildcards.plate].batch
         plates = [plate for plate in PLATES if PLATES[plate].batch == batch]
-        trained = [
-            plate for plate in plates if plate in TRAINING_PLATES[wildcards.model]
-        ]
-        return expand(pattern, plate=trained or plates)
+        trained = TRAINING_PLATES.get(wildcards.model, [])
+        return expand(pattern, plate=[p for p in plates if p in trained] or plates)
 
     return files
 
@@ -106,8 +105,33 @@ def fit_files(pattern):
 
 
 def without_plates(spec):
-    """Return a model's or an alignment's configuration less what says which plates it is fitted on."""
-    return {key: value for key, value in spec.items() if key not in ("plates", "refit")}
+    """Return a model's or an alignment's configuration less what says which plates it is fitted on, or with what."""
+    other = ("plates", "refit", "validation_plates", "gpus")
+    return {key: value for key, value in spec.items() if key not in other}
+
+
+def adapts(spec):
+    """Say whether a model takes batch statistics from the plates that it embeds (AdaBN)."""
+    if spec["family"] == "saved":
+        spec = read_model(spec["weights"])["spec"]
+    return spec.get("adabn", False)
+
+
+def training_batches(wildcards):
+    """Return the experimental batch of each training plate, where the training depends on it."""
+    plates = TRAINING_PLATES[wildcards.model] if adapts(MODELS[wildcards.model]) else []
+    return {plate: PLATES[plate].batch for plate in plates if plate in PLATES}
+
+
+def check_model(model, spec):
+    """Raise what cannot be built or trained, under the name of the model."""
+    try:
+        check_spec(spec, channels=len(CHANNELS), crop_size=config["tiles"]["size"])
+        if model in TRAINED:
+            Plan.from_spec(spec).check_ranks(spec["gpus"])
+    except CellmaeError as error:
+        message = re.sub(r"^models\.", f"models.{model}.", str(error))
+        raise CellmaeError(message) from None
 
 
 def identity(wildcards):
@@ -174,8 +198,8 @@ try:
         if MODELS[model]["validation_plates"] and has_blocks(MODELS[model])
     ]
     FIT_PLATES = {pair: fit_plates(*pair) for pair in product(MODELS, ALIGNMENTS)}
-    for spec in MODELS.values():  # raises what is wrong before the first job
-        check_spec(spec, channels=len(CHANNELS), crop_size=config["tiles"]["size"])
+    for model, spec in MODELS.items():  # raises what is wrong before the first job
+        check_model(model, spec)
 except CellmaeError as error:
     sys.exit(indent(str(error), "cellmae: "))
 

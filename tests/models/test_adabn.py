@@ -7,7 +7,7 @@ from torch import nn
 
 from cellmae.errors import ConfigError, DataError
 from cellmae.models import SIZES, ViTEncoder
-from cellmae.models.adabn import adapt_batch_norm, has_batch_norm
+from cellmae.models.adabn import adapt_batch_norm, put_statistics, take_statistics
 from cellmae.models.classifier import ClassifierEncoder
 from cellmae.models.densenet import build_densenet
 
@@ -126,9 +126,9 @@ def test_adapting_twice_gives_the_same_numbers_and_leaves_weights_alone():
 def test_models_without_batch_norm_are_refused():
     architecture = replace(SIZES["tiny"], width=16, depth=1, heads=2, patch=8)
     vit = ViTEncoder(architecture, channels=CHANNELS, crop_size=CROP)
-    assert has_batch_norm(densenet())
-    assert not has_batch_norm(vit)
-    assert not has_batch_norm(nn.BatchNorm2d(2, track_running_stats=False))
+    assert take_statistics(densenet())
+    assert not take_statistics(vit)
+    assert not take_statistics(nn.BatchNorm2d(2, track_running_stats=False))
     with pytest.raises(ConfigError, match=r"models\.adabn: .* no batch-norm layers"):
         adapt_batch_norm(vit, [cells(2)])
 
@@ -139,3 +139,12 @@ def test_no_crops_are_refused_and_change_nothing():
     with pytest.raises(DataError, match="no crops"):
         adapt_batch_norm(encoder, [])
     assert torch.equal(statistics(encoder), before)
+
+
+def test_statistics_can_be_put_back():
+    layer = nn.BatchNorm2d(2)
+    before = take_statistics(layer)
+    layer(torch.randn(4, 2, 3, 3))
+    assert not torch.equal(layer.running_mean, before[0])
+    put_statistics(layer, before)
+    assert all(torch.equal(now, then) for now, then in zip(layer.buffers(), before, strict=True))

@@ -1,15 +1,17 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from cellmae.errors import DataError
-from cellmae.pretraining import Plan
+from cellmae.models import read_model
+from cellmae.pretraining import Plan, granted_ranks, pretrain
 from cellmae.pretraining.labels import choose_classes, encode, perturbations
 from cellmae.pretraining.plates import open_plates
 
-from .conftest import CROP
+from .conftest import CROP, SPEC
 
 CLASSIFIER = {"family": "classifier", "architecture": "densenet-tiny"}
 
@@ -68,6 +70,29 @@ def test_with_adabn_a_batch_is_of_one_experimental_batch(make_plates):
         assert np.array_equal(found.crops.batch(step, seed=2, batch_size=8), source.batch(turn, seed=2, batch_size=8))
 
 
+def test_an_experimental_batch_without_tiles_is_left_out(make_plates, caplog):
+    plates = make_plates(0, 1)
+    for place, manifest in enumerate(plates.manifests):
+        _rename_batch(manifest.with_suffix(".zarr"), f"batch{place}")
+    table = plates.manifests[0].with_suffix(".parquet")
+    pd.read_parquet(table).assign(keep=False).to_parquet(table)
+    found, _ = opened(plates, adabn=True)
+    assert len(found.crops._sources) == 1
+    assert "plate0 and 0 more: no tile was kept" in caplog.text
+    assert set(found.crops.labels(0, seed=0, batch_size=40)) == {0, 1, 2}
+
+
+def test_validation_plates_that_tell_nothing_are_replaced(make_plates, tmp_path, caplog):
+    plates = make_plates(0, 1)
+    table = plates.manifests[1].with_suffix(".parquet")
+    pd.read_parquet(table).assign(keep=False).to_parquet(table)
+    arguments = plates.arguments(tmp_path)
+    arguments |= {"tiles": plates.manifests[:1], "validation_tiles": plates.manifests[1:]}
+    pretrain(SPEC | {"crops_total": 8}, **arguments)
+    assert "the validation plates tell nothing" in caplog.text
+    assert read_model(tmp_path)["training"]["evaluated_on"] == ["plate0"]
+
+
 def test_on_the_grid_each_group_goes_through_all_its_tiles(make_plates):
     plates = make_plates(0, 1)
     for place, manifest in enumerate(plates.manifests):
@@ -99,3 +124,11 @@ def test_weights_of_an_average_lie_between():
         # decays 1/10, 2/11, 3/12 of the first steps
         assert model.weight.mean().item() == pytest.approx(1 - (1 / 10) * (2 / 11) * (3 / 12))
     assert (model.weight == 1).all()
+
+
+def test_fewer_gpus_than_wanted_are_said(caplog):
+    assert granted_ranks(0, wanted=0) == 1
+    assert granted_ranks(4, wanted=4) == 4
+    assert not caplog.messages
+    assert granted_ranks(1, wanted=4) == 1
+    assert "start snakemake with --resources gpu=4" in caplog.text

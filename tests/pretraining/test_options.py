@@ -9,9 +9,11 @@ import torch
 from safetensors.numpy import load_file
 
 from cellmae.errors import ConfigError, DataError
-from cellmae.models import read_model
+from cellmae.models import build_encoder, read_model
+from cellmae.models.adabn import take_statistics
 from cellmae.pretraining import Plan, pretrain, read_history
 from cellmae.pretraining.compilation import compiled
+from cellmae.pretraining.objective import build_objective
 from cellmae.pretraining.trainer import Trainer
 
 from .conftest import SPEC
@@ -71,6 +73,31 @@ def test_a_classifier_is_trained_and_goes_on_after_it_was_stopped(plates, tmp_pa
             pretrain(spec, **half)
     pretrain(spec, **half)
     assert_same(tmp_path / "half", tmp_path / "whole")
+
+
+def test_a_skipped_step_leaves_the_statistics_of_batch_norms():
+    torch.manual_seed(0)
+    encoder = build_encoder(CLASSIFIER, channels=2, crop_size=16)
+    plan = Plan.from_spec(CLASSIFIER)
+    trainer = Trainer(build_objective("classifier", encoder, plan, classes=2), plan, torch.device("cpu"))
+    labels = torch.zeros(8, dtype=torch.int64)
+    trainer.take_step(torch.randint(0, 256, (8, 2, 16, 16), dtype=torch.uint8), labels)
+    before = take_statistics(trainer.objective)
+    trainer.take_step(torch.full((8, 2, 16, 16), float("nan")), labels)
+    assert trainer.skipped_in_a_row == 1
+    assert all(torch.equal(*pair) for pair in zip(take_statistics(trainer.objective), before, strict=True))
+
+
+def test_pieces_of_a_batch_may_change_midway(plates, tmp_path, monkeypatch, caplog):
+    """As the advice is when memory runs out."""
+    step = Trainer.take_step
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "take_step", lambda self, *batch: exit(9) if self.step == 7 else step(self, *batch))
+        with pytest.raises(SystemExit):
+            plates.pretrain(tmp_path, checkpoint_minutes=0)
+    with caplog.at_level(logging.INFO):
+        plates.pretrain(tmp_path, accumulate=2)
+    assert "training goes on after step 7 of 12" in caplog.text
 
 
 def test_what_is_measured_comes_from_the_validation_plates(plates, tmp_path):

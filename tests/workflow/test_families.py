@@ -5,6 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from cellmae.files import read_json
 from cellmae.models import FAMILIES, load_encoder, read_model
 
 from .checkout import LATER_PLATE, PLATES, Checkout, plates_of
@@ -51,6 +52,9 @@ def test_models_are_trained_on_what_is_not_set_aside(families):
         model: PLATES[:1] if "validation_plates" in MODELS[model] else PLATES for model in TRAINED
     }
     assert records["mae"]["training"]["evaluated_on"] == PLATES[1:]
+    remembered = read_json(families.results / "models" / "mae" / "plates.json")["plates"]
+    assert remembered == PLATES  # so that a plate is trained on once it is no longer set aside
+    assert not {"gpus", "checkpoint_minutes"} & set(records["mae"]["spec"])
     assert "EMPTY_control" in records["classifier"]["training"]["classes"]
 
 

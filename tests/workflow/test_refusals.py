@@ -25,7 +25,7 @@ def test_a_mistake_in_the_configuration_stops_before_the_first_job(fresh):
         ({"screen__root": "nowhere"}, ["screen.root: the folder nowhere does not exist"]),
         ({"screen__controls": ["DMSO"]}, ["screen.controls: no well has the perturbation 'DMSO'", "EMPTY_control"]),
         ({"models__mae__patch": 7}, ["models.mae.patch: found 7, which does not divide tiles.size (32)"]),
-        ({"models__mae__embed_block": 5}, ["models.embed_block: found 5"]),
+        ({"models__mae__embed_block": 5}, ["models.mae.embed_block: found 5"]),
         ({"models__mae__plates": ["gone"]}, ["models.mae.plates: found 'gone', expected plates among gene-001_Plate1"]),
         ({"models__mae__validation_plates": ["gone"]}, ["models.mae.validation_plates: found 'gone', expected plates"]),
         (
@@ -33,6 +33,19 @@ def test_a_mistake_in_the_configuration_stops_before_the_first_job(fresh):
             ["models.mae.validation_plates: all 2 plates are set aside, so none is left to train on"],
         ),
         ({"models__mae": {"family": "munet", "patch": 8}, "tiles__size": 24}, ["tiles.size: found 24, but a U-Net"]),
+        (
+            {"models__mae__accumulate": 3},
+            ["models.mae.batch_size: found 16, expected a multiple of 3"],
+        ),
+        ({"models__mae__mask_ratio": 0.99}, ["models.mae.mask_ratio: 0.99 leaves 0 of 16 patches to be seen"]),
+        (
+            {"models__mae": {"family": "ca-mae", "patch": 8, "decoder_width": 36, "decoder_heads": 3}},
+            ["models.mae.decoder_width: 36 is no multiple of 8"],
+        ),
+        (
+            {"models__mae": {"family": "classifier", "architecture": "densenet161"}, "tiles__size": 16},
+            ["tiles.size: found 16, expected at least 32 for a densenet161"],
+        ),
         ({"models__mae": {"family": "mae", "size": "huge"}}, ["models.mae.size: found 'huge', expected one of tiny"]),
         (
             {"models__mae": {"family": "classifier", "architecture": "vit", "patch": 8, "adabn": True}},
@@ -41,7 +54,7 @@ def test_a_mistake_in_the_configuration_stops_before_the_first_job(fresh):
         ({"models__mae": {"family": "openphenom", "weights": "none"}}, ["tiles.size: found 32, expected 256"]),
         (
             {"models__mae": {"family": "saved", "weights": "gone"}},
-            ["models.weights: the file gone/model.yaml does not"],
+            ["models.mae.weights: the file gone/model.yaml does not"],
         ),
         ({"alignments__tvn__plates": ["gone"]}, ["alignments.tvn.plates: found 'gone'"]),
     ],

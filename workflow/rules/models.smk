@@ -31,11 +31,15 @@ rule pretrain_model:
     threads: 16
     resources:
         gpu=training_gpus,
-        mem_mb=lambda wildcards, threads: 4000 + 500 * threads,
+        wanted_gpus=training_gpus,
+        mem_mb=lambda wildcards, threads: (
+            4000 * MODELS[wildcards.model]["gpus"] + 500 * threads
+        ),
         runtime=2880,
     params:
         version=[cellmae.models.VERSION, cellmae.pretraining.VERSION],
         spec=lambda wildcards: without_plates(MODELS[wildcards.model]),
+        batches=training_batches,
         channels=CHANNELS,
         crop_size=config["tiles"]["size"],
     message:

@@ -2,13 +2,14 @@ from pathlib import Path
 
 from cellmae.fitted import remember_plates
 from cellmae.logging import job_log
-from cellmae.pretraining import pretrain
+from cellmae.pretraining import granted_ranks, pretrain
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         folder = Path(snakemake.output.record).parent
         inputs = dict(snakemake.input.items())
-        remember_plates(folder / "plates.json", [Path(manifest).stem for manifest in inputs["tiles"]])
+        plates = [*inputs["tiles"], *inputs["validation_tiles"]]
+        remember_plates(folder / "plates.json", [Path(manifest).stem for manifest in plates])
         pretrain(
             snakemake.params.spec,
             tiles=inputs["tiles"],
@@ -19,5 +20,5 @@ if __name__ == "__main__":
             crop_size=snakemake.params.crop_size,
             folder=folder,
             threads=snakemake.threads,
-            ranks=max(1, snakemake.resources.gpu),
+            ranks=granted_ranks(snakemake.resources.gpu, wanted=snakemake.resources.wanted_gpus),
         )

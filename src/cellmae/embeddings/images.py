@@ -12,12 +12,14 @@ from torch import nn
 from cellmae.embeddings.wells import write_embeddings
 from cellmae.errors import DataError
 from cellmae.logging import logger, progress
-from cellmae.models import Encoder, choose_device, load_encoder, prepare_cpu, read_model, takes
+from cellmae.models import Encoder, choose_device, load_encoder, prepare_cpu, read_model, takes, uses_bfloat16
 from cellmae.models.adabn import adapt_batch_norm
 from cellmae.tiles import CropSource, grid_crops, open_store, read_tiles
+from cellmae.tiles.crops import CROPS_PER_FIELD
 
 GPU_CROPS = 256
 CPU_PIXELS = 2**18  # 64 crops of 64 pixels: more would only take memory
+ADAPTING_BATCH = 64  # on every device, so that all give the same vectors
 ADAPTING_CROPS = 2048
 """From which batch statistics are taken: each has 16 places or more, so their sampling error is below one percent."""
 WELL_COLUMNS = ["plate", "plate_name", "batch", "well", "row", "column"]
@@ -83,7 +85,7 @@ def embed_plate(
     batch_size = batch_size or crops_at_once(where, plate.tile_size)
     if record["spec"].get("adabn"):
         stores = [Path(path).with_suffix(".zarr") for path in batch_plates] or [Path(store)]
-        _adapt(encoder, stores, size=plate.tile_size, batch_size=batch_size, device=where)
+        _adapt(encoder, stores, size=plate.tile_size, device=where)
     vectors = embed_wells(encoder, wells, batch_size=batch_size, device=where)
 
     obs = describe_wells(plate.fields, kept, plate.channels)
@@ -108,12 +110,18 @@ def crops_at_once(device: torch.device, crop_size: int) -> int:
     return max(1, min(GPU_CROPS, CPU_PIXELS // crop_size**2))
 
 
-def _adapt(encoder: Encoder, stores: Sequence[Path], *, size: int, batch_size: int, device: torch.device) -> None:
-    """Give the batch norms of an encoder the statistics of some plates, from crops that are the same every time."""
+def _adapt(encoder: Encoder, stores: Sequence[Path], *, size: int, device: torch.device) -> None:
+    """Give the batch norms of an encoder the statistics of some plates, from crops that are the same every time.
+
+    Each layer sees what the layers before make of one batch, so the crops of a batch come from as many places.
+    """
     tables = [store.with_suffix(".parquet") for store in stores]
     source = CropSource(stores, tables, size=size, crops="grid")
-    batches = -(-min(ADAPTING_CROPS, source.n_tiles) // batch_size)
-    crops = (torch.from_numpy(source.batch(step, seed=0, batch_size=batch_size)).to(device) for step in range(batches))
+    batches = -(-min(ADAPTING_CROPS, source.n_tiles) // ADAPTING_BATCH)
+    at_once = ADAPTING_BATCH * CROPS_PER_FIELD
+    crops = (
+        torch.from_numpy(source.batch(step, seed=0, batch_size=at_once)[::CROPS_PER_FIELD]) for step in range(batches)
+    )
     encoder.to(device)
     adapt_batch_norm(cast(nn.Module, encoder), crops)
 
@@ -143,7 +151,9 @@ def embed_wells(
     """
     encoder.to(device)
     # On CPUs in float32: a machine with instructions for bfloat16 and one without shall give the same vectors.
-    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+    autocast = torch.autocast(
+        device.type, dtype=torch.bfloat16, enabled=device.type == "cuda" and uses_bfloat16("auto", device)
+    )
     sums: dict[str, np.ndarray] = {}
     counts: dict[str, int] = {}
     with torch.inference_mode(), autocast:

@@ -86,9 +86,16 @@ def adapt_batch_norm(encoder: nn.Module, crops: Iterable[torch.Tensor]) -> None:
         layer.running_var.copy_(moment.squares / moment.count)  # type: ignore[union-attr, arg-type]
 
 
-def has_batch_norm(module: nn.Module) -> bool:
-    """Tell whether a module has batch-norm layers whose statistics can be adapted."""
-    return bool(_batch_norms(module))
+def take_statistics(module: nn.Module) -> list[torch.Tensor]:
+    """Return copies of the running statistics of all batch-norm layers; none where there are no such layers."""
+    return [buffer.clone() for layer in _batch_norms(module) for buffer in layer.buffers()]
+
+
+def put_statistics(module: nn.Module, statistics: list[torch.Tensor]) -> None:
+    """Put back what :func:`take_statistics` returned."""
+    buffers = [buffer for layer in _batch_norms(module) for buffer in layer.buffers()]
+    for buffer, value in zip(buffers, statistics, strict=True):
+        buffer.copy_(value)
 
 
 def _batch_norms(module: nn.Module) -> list[_BatchNorm]:

@@ -57,8 +57,14 @@ SIZES = {
 }
 """``small``, ``base`` and ``large`` as in Kraus et al. 2023 (arXiv 2309.16064); ``tiny`` is for CPUs."""
 
-OPENPHENOM_CROP = 256
-"""Edge in pixels of the crops that the published checkpoint takes."""
+OPENPHENOM_CROP, OPENPHENOM_CHANNELS, OPENPHENOM_DEPTH = 256, 11, 12
+"""Edge in pixels of the crops that the published checkpoint takes, how many channels at most, and its blocks."""
+
+CROSS_ATTENTION_HEADS = 8
+"""Of the decoder of a channel-agnostic masked autoencoder, as in the authors' code."""
+
+SMALLEST_CROPS = {"densenet161": 32, "densenet-tiny": 16}
+"""Edge in pixels of what pooling leaves a pixel of."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,30 @@ def read_architecture(spec: Mapping[str, Any], *, crop_size: int) -> Architectur
     architecture = replace(SIZES[name], **given)
     _check(architecture, crop_size)
     return architecture
+
+
+def read_channel_agnostic(spec: Mapping[str, Any], *, crop_size: int) -> Architecture:
+    """Take the architecture of a channel-agnostic transformer; arguments and errors as above."""
+    architecture = read_architecture(spec, crop_size=crop_size)
+    if architecture.decoder_width % CROSS_ATTENTION_HEADS:
+        raise ConfigError(
+            f"models.decoder_width: {architecture.decoder_width} is no multiple of {CROSS_ATTENTION_HEADS}, the heads "
+            "of the decoder's cross-attention"
+        )
+    return architecture
+
+
+def read_openphenom(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> None:
+    """Check what the published checkpoint can do; arguments and errors as above."""
+    block = spec.get("embed_block")
+    if crop_size != OPENPHENOM_CROP:
+        raise ConfigError(f"tiles.size: found {crop_size}, expected {OPENPHENOM_CROP}, which OpenPhenom was trained on")
+    if not 1 <= channels <= OPENPHENOM_CHANNELS:
+        raise ConfigError(
+            f"screen.channels: found {channels}, expected 1 to {OPENPHENOM_CHANNELS}, as OpenPhenom takes"
+        )
+    if block is not None and not 1 <= block <= OPENPHENOM_DEPTH:
+        raise ConfigError(f"models.embed_block: found {block}, expected one of the blocks 1 to {OPENPHENOM_DEPTH}")
 
 
 def read_unet(spec: Mapping[str, Any], *, crop_size: int) -> UNetArchitecture:

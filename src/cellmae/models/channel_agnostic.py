@@ -8,13 +8,12 @@ from torch import nn
 from torch.nn import functional
 
 from cellmae.errors import ConfigError, DataError
-from cellmae.models.architecture import Architecture
+from cellmae.models.architecture import CROSS_ATTENTION_HEADS, Architecture
 from cellmae.models.masking import MaskedModel, Reconstruction
 from cellmae.models.patches import from_patches, sincos_positions, take_tokens, to_patches
 from cellmae.models.vit import BLOCKS, LayerNorm, ViTEncoder, initialise
 
 MAX_CHANNELS = 11  # that an encoder has positions for, as the published checkpoint, unless it is trained on more
-CROSS_ATTENTION_HEADS = 8
 MLP_RATIO = 4
 
 

@@ -24,7 +24,9 @@ def choose_device(name: str) -> torch.device:
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
     """Tell whether matrix products are done in bfloat16; ``auto`` does so where the hardware multiplies it faster."""
     if precision == "auto":
-        return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        if device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cpu._is_avx512_bf16_supported()
     return precision == "bfloat16"
 
 

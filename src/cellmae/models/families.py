@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from cellmae.errors import ConfigError, DataError
-from cellmae.models.architecture import OPENPHENOM_CROP, read_architecture, read_unet
+from cellmae.models.architecture import (
+    SMALLEST_CROPS,
+    read_architecture,
+    read_channel_agnostic,
+    read_openphenom,
+    read_unet,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -189,7 +195,7 @@ def family_of(spec: Mapping[str, Any]) -> Family:
 
 def has_blocks(spec: Mapping[str, Any]) -> bool:
     """Say whether a model's encoder can embed by each of its blocks."""
-    return spec["family"] in ("mae", "ca-mae", "openphenom")
+    return spec["family"] in ("mae", "ca-mae")
 
 
 def weight_files(spec: Mapping[str, Any]) -> list[str]:
@@ -214,13 +220,31 @@ def check_spec(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> Non
     family, architecture = spec["family"], spec.get("architecture")
     if family in ("mae", "ca-mae") or architecture in ("vit", "ca-vit"):
         read_architecture(spec, crop_size=crop_size)
+    if family == "ca-mae" or architecture == "ca-vit":
+        read_channel_agnostic(spec, crop_size=crop_size)
+    if architecture in SMALLEST_CROPS and crop_size < SMALLEST_CROPS[architecture]:
+        raise ConfigError(
+            f"tiles.size: found {crop_size}, expected at least {SMALLEST_CROPS[architecture]} for a {architecture}"
+        )
+    if FAMILIES[family].masked:
+        _check_mask(spec, tokens=(crop_size // spec.get("patch", 16)) ** 2 * (channels if family == "ca-mae" else 1))
     if family == "munet" or architecture == "unet":
         read_unet(spec, crop_size=crop_size)
-    if family == "openphenom" and crop_size != OPENPHENOM_CROP:
-        raise ConfigError(f"tiles.size: found {crop_size}, expected {OPENPHENOM_CROP}, which OpenPhenom was trained on")
+    if family == "openphenom":
+        read_openphenom(spec, channels=channels, crop_size=crop_size)
     for path in weight_files(spec):
         if not Path(path).is_file():
             raise DataError(f"models.weights: the file {path} does not exist; the family {family} needs it")
+
+
+def _check_mask(spec: Mapping[str, Any], *, tokens: int) -> None:
+    ratio = spec.get("mask_ratio", 0.75)
+    seen = int(tokens * (1 - ratio))
+    if not 0 < seen < tokens:
+        raise ConfigError(
+            f"models.mask_ratio: {ratio} leaves {seen} of {tokens} patches to be seen, expected at least one seen and "
+            "one masked; change it or models.patch"
+        )
 
 
 def build_encoder(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> "nn.Module":

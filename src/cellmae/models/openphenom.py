@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from cellmae.errors import ConfigError, DataError
-from cellmae.models.architecture import OPENPHENOM_CROP, Architecture
-from cellmae.models.channel_agnostic import MAX_CHANNELS, ChannelAgnosticAutoencoder, ChannelAgnosticEncoder
+from cellmae.errors import DataError
+from cellmae.models.architecture import OPENPHENOM_CROP, Architecture, read_openphenom
+from cellmae.models.channel_agnostic import ChannelAgnosticAutoencoder, ChannelAgnosticEncoder
 
 ARCHITECTURE = Architecture(384, 12, 6, 512, 8, 16, drop_path=0.1, layer_scale=1e-4, patch=16)
 DECODED_CHANNELS = 6
@@ -78,13 +78,7 @@ def build_openphenom_encoder(
     ConfigError
         It cannot take such crops, or has no such block.
     """
-    if not 1 <= channels <= MAX_CHANNELS:
-        raise ConfigError(f"screen.channels: found {channels}, expected 1 to {MAX_CHANNELS}, as OpenPhenom takes")
-    if crop_size != OPENPHENOM_CROP:
-        raise ConfigError(f"tiles.size: found {crop_size}, expected {OPENPHENOM_CROP}, which OpenPhenom was trained on")
-    depth = ARCHITECTURE.depth
-    if embed_block is not None and not 1 <= embed_block <= depth:
-        raise ConfigError(f"models.embed_block: found {embed_block}, expected one of the blocks 1 to {depth}")
+    read_openphenom({"embed_block": embed_block}, channels=channels, crop_size=crop_size)
     architecture = replace(ARCHITECTURE, embed_block=embed_block)
     return ChannelAgnosticEncoder(architecture, channels=channels, crop_size=crop_size, per_channel=per_channel)
 

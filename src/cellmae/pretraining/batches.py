@@ -7,7 +7,9 @@ from typing import Literal
 import numpy as np
 
 from cellmae.errors import DataError
+from cellmae.logging import logger
 from cellmae.tiles import CropSource
+from cellmae.tiles.crops import NoTilesError
 
 GROUP_STREAM = 7  # keeps the choice of the group apart from that of the crops
 
@@ -28,6 +30,12 @@ class TrainingCrops:
         Class of each field of each plate, in the order of groups and plates; -1 leaves a field's crops out.
     steps, seed
         Steps of the training and its seed, which choose the groups, each as often as it has tiles.
+
+    Raises
+    ------
+    DataError
+        The plates differ in their channels, or (:class:`cellmae.tiles.crops.NoTilesError`) no group has tiles; a single
+        group without any is left out with a warning.
     """
 
     def __init__(
@@ -43,13 +51,19 @@ class TrainingCrops:
         kept: Sequence[Sequence[np.ndarray] | None] = [None] * len(groups)
         if labels is not None:
             kept = [[classes >= 0 for classes in plates] for plates in labels]
-        self._sources = [
-            CropSource(stores, tables, size=size, crops=crops, fields=fields)
-            for (stores, tables), fields in zip(groups, kept, strict=True)
-        ]
-        self._labels = None
-        if labels is not None:
-            self._labels = [source.of_fields(plates) for source, plates in zip(self._sources, labels, strict=True)]
+        self._sources: list[CropSource] = []
+        self._labels: list[np.ndarray] | None = None if labels is None else []
+        for number, ((stores, tables), fields) in enumerate(zip(groups, kept, strict=True)):
+            try:
+                source = CropSource(stores, tables, size=size, crops=crops, fields=fields, sources=len(groups))
+            except NoTilesError as error:
+                logger.warning("%s and %d more: %s", stores[0].stem, len(stores) - 1, error)
+                continue
+            self._sources.append(source)
+            if self._labels is not None and labels is not None:
+                self._labels.append(source.of_fields(labels[number]))
+        if not self._sources:
+            raise NoTilesError("no tile was kept on any plate, or none of a known perturbation: see the tile tables")
         first = self._sources[0]
         for source in self._sources:
             if source.channels != first.channels:

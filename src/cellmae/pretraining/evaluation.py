@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from cellmae.models.adabn import adapt_batch_norm, put_statistics, take_statistics
 from cellmae.models.masking import Reconstruction
 from cellmae.models.patches import take_tokens
 from cellmae.pretraining.objective import ClassifierObjective, MaskedObjective, Objective
@@ -28,13 +29,23 @@ class Evaluation:
         Crops at once.
     device
         Where.
+    adabn
+        Take the statistics of batch norms from these crops, of one experimental batch, as embedding will.
     """
 
     def __init__(
-        self, crops: np.ndarray, labels: np.ndarray | None, *, seed: int, batch_size: int, device: torch.device
+        self,
+        crops: np.ndarray,
+        labels: np.ndarray | None,
+        *,
+        seed: int,
+        batch_size: int,
+        device: torch.device,
+        adabn: bool = False,
     ) -> None:
         self.crops, self.labels = crops, labels
         self.seed, self.batch_size, self.device = seed, batch_size, device
+        self.adabn = adabn
 
     @torch.no_grad()
     def __call__(self, objective: Objective) -> dict[str, float]:
@@ -46,17 +57,20 @@ class Evaluation:
         mean of the visible patches (``eval_r2_visible_mean``) and the nearest visible patch
         (``eval_r2_nearest_visible``); of classifiers ``eval_loss`` and ``eval_accuracy``.
         """
-        was_training = objective.training
+        was_training, statistics = objective.training, take_statistics(objective)
         objective.eval()
+        parts = [slice(start, start + self.batch_size) for start in range(0, len(self.crops), self.batch_size)]
         try:
+            if self.adabn:
+                adapt_batch_norm(objective.encoder, (torch.from_numpy(self.crops[part]) for part in parts))
             vectors, sums = [], []
-            for start in range(0, len(self.crops), self.batch_size):
-                part = slice(start, start + self.batch_size)
+            for part in parts:
                 crops = torch.from_numpy(self.crops[part]).to(self.device)
                 vectors.append(objective.encoder.embed(crops))
                 sums.append(self._measure(objective, crops, part))
             return {**self._summary(objective, torch.stack(sums).sum(dim=0)), "rankme": rankme(torch.cat(vectors))}
         finally:
+            put_statistics(objective, statistics)
             objective.train(was_training)
 
     def _measure(self, objective: Objective, crops: torch.Tensor, part: slice) -> torch.Tensor:
@@ -78,7 +92,10 @@ class Evaluation:
         if isinstance(objective, MaskedObjective):
             mse, zero, *others = sums.tolist()
             names = ("eval_r2", "eval_r2_visible_mean", "eval_r2_nearest_visible")
-            shares = {name: 1 - error / zero for name, error in zip(names, (mse, *others), strict=True)}
+            shares = {
+                name: 1 - error / zero if zero else float("nan")
+                for name, error in zip(names, (mse, *others), strict=True)
+            }
             return {"eval_mse": mse / len(self.crops)} | shares
         if isinstance(objective, ClassifierObjective) and len(sums):
             loss, right, known = sums.tolist()
@@ -129,8 +146,10 @@ def rankme(vectors: torch.Tensor) -> float:
     """Return the effective rank of embeddings (crops, dim).
 
     The exponential of the entropy of their singular values, RankMe (Garrido et al. 2023, arXiv 2210.02885): from 1, all
-    vectors alike but for length, to the smaller of crops and dim.
+    vectors alike but for length, to the smaller of crops and dim; not a number where a vector is not finite.
     """
+    if not torch.isfinite(vectors).all():
+        return float("nan")
     values = torch.linalg.svdvals(vectors.double())
     shares = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
     return float(torch.special.entr(shares).sum().exp())

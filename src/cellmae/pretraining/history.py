@@ -117,12 +117,12 @@ class History:
         self._restart_clock()
         return row
 
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+    def state(self, mean: Callable[[torch.Tensor], torch.Tensor] = lambda sums: sums) -> dict[str, Any]:
+        """Return what a checkpoint keeps; ``mean`` makes one of what all ranks have summed up."""
         return {
             "rows": self.rows,
             "skipped": self.skipped,
-            "sums": self._sums.cpu(),
+            "sums": mean(self._sums).cpu(),
             "counted": self._counted,
         }
 
@@ -141,13 +141,8 @@ class History:
             table.reindex(columns=timed_last).to_csv(partial, index=False)
 
     def write_events(self, folder: str | Path) -> None:
-        """Write the rows as TensorBoard events, in a folder of their own; :class:`ConfigError` without TensorBoard."""
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ConfigError(
-                "models.tensorboard: the package tensorboard is not installed; install it, or leave the key out"
-            ) from None
+        """Write the rows as TensorBoard events, in a folder of their own."""
+        SummaryWriter = require_tensorboard()
         with atomic_path(folder) as partial, SummaryWriter(str(partial)) as writer:
             for row in self.rows:
                 for name, value in row.items():
@@ -166,6 +161,17 @@ class History:
     def _restart_clock(self) -> None:
         self._started = time.perf_counter()
         self._waited, self._steps_timed = 0.0, 0
+
+
+def require_tensorboard() -> Any:
+    """Return TensorBoard's writer; :class:`ConfigError` where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ConfigError(
+            "models.tensorboard: the package tensorboard is not installed; install it, or leave the key out"
+        ) from None
+    return SummaryWriter
 
 
 def read_history(path: str | Path) -> pd.DataFrame:

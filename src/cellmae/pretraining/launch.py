@@ -13,7 +13,7 @@ from typing import Any
 
 from cellmae.errors import CellmaeError, DataError
 from cellmae.files import read_json, write_json
-from cellmae.logging import LOG_DATE_FORMAT, LOG_FORMAT
+from cellmae.logging import LOG_DATE_FORMAT, LOG_FORMAT, logger
 from cellmae.pretraining.interruption import deferred_interruption
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -58,6 +58,16 @@ def train_in_ranks(arguments: Mapping[str, Any], *, ranks: int) -> None:
         raise DataError(f"a rank of the training failed and ended the others: {said}")
 
 
+def granted_ranks(gpus: int, *, wanted: int) -> int:
+    """Return how many processes train together on the GPUs that a job was granted; one where there is none."""
+    if 0 < gpus < wanted:
+        logger.warning(
+            "models.gpus: %d were asked for and %d granted; start snakemake with --resources gpu=%d to use them",
+            wanted, gpus, wanted,
+        )  # fmt: skip
+    return max(1, gpus)
+
+
 def _log_file() -> str | None:
     """Return the file that this process logs to, if any."""
     files = [
@@ -73,6 +83,7 @@ def _die_with_parent() -> None:
 def _main(job: str, failure: str) -> None:
     from cellmae.pretraining.run import pretrain
 
+    _die_with_parent()
     given = read_json(job)
     if given["log"] is not None:
         logging.basicConfig(filename=given["log"], format=LOG_FORMAT, datefmt=LOG_DATE_FORMAT, level=logging.INFO)

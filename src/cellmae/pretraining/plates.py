@@ -47,7 +47,7 @@ class Plates:
         count = EVALUATION_CROPS
         crops = self.crops.batch(plan.steps, seed=plan.seed, batch_size=count)
         labels = self.crops.labels(plan.steps, seed=plan.seed, batch_size=count)
-        return Evaluation(crops, labels, seed=plan.seed, batch_size=CROPS_AT_ONCE, device=device)
+        return Evaluation(crops, labels, seed=plan.seed, batch_size=CROPS_AT_ONCE, device=device, adabn=plan.adabn)
 
 
 def open_plates(
@@ -88,7 +88,10 @@ def open_plates(
         classes = choose_classes(stores, named) if classes is None else classes
         labels = encode(named, classes)
         digests += [digest_json([values.tolist() for values in labels]), *classes]
-    groups = _by_batch(stores) if plan.adabn else [list(range(len(stores)))]
+    groups = [list(range(len(stores)))]
+    if plan.adabn:
+        groups = _by_batch(stores)
+        digests += [str(group) for group in groups]
     crops = TrainingCrops(
         [([stores[i] for i in group], [stores[i].with_suffix(".parquet") for i in group]) for group in groups],
         size=crop_size,

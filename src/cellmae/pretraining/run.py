@@ -12,21 +12,24 @@ import torch
 from cellmae.errors import DataError
 from cellmae.files import digest_json
 from cellmae.logging import logger, progress
+from cellmae.models import VERSION as MODELS_VERSION
 from cellmae.models import build_encoder, choose_device, prepare_cpu, save_encoder
 from cellmae.pretraining import VERSION
 from cellmae.pretraining.batches import TrainingCrops
 from cellmae.pretraining.checkpoints import Checkpoints
+from cellmae.pretraining.history import require_tensorboard
 from cellmae.pretraining.interruption import deferred_interruption
 from cellmae.pretraining.launch import train_in_ranks
 from cellmae.pretraining.objective import MaskedObjective, build_objective
-from cellmae.pretraining.plan import Plan, training_keys
-from cellmae.pretraining.plates import open_plates
+from cellmae.pretraining.plan import OPERATIONAL_KEYS, Plan, training_keys
+from cellmae.pretraining.plates import Plates, open_plates
 from cellmae.pretraining.randomness import masking_noise
 from cellmae.pretraining.ranks import Ranks, join_ranks
 from cellmae.pretraining.reconstructions import draw_reconstructions
 from cellmae.pretraining.trainer import Trainer
+from cellmae.tiles import VERSION as TILES_VERSION
 from cellmae.tiles import prefetch
-from cellmae.tiles.crops import CROPS_PER_FIELD
+from cellmae.tiles.crops import CROPS_PER_FIELD, NoTilesError
 
 HISTORY = "history.csv"
 RECONSTRUCTIONS = "reconstructions.png"
@@ -75,7 +78,7 @@ def pretrain(
         Folder of the model. Gets ``history.csv``, ``encoder.safetensors`` and, last, ``model.yaml``; masked models
         ``reconstructions.png``; checkpoints in ``state/``.
     threads
-        CPU threads, of each rank.
+        CPU threads, of all ranks together.
     device
         ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
     ranks
@@ -90,6 +93,8 @@ def pretrain(
     """
     plan = Plan.from_spec(spec)
     plan.check_ranks(ranks)
+    if plan.tensorboard:
+        require_tensorboard()
     if ranks > 1 and not torch.distributed.is_torchelastic_launched():
         arguments = {
             "spec": dict(spec),
@@ -100,7 +105,7 @@ def pretrain(
             "channels": list(channels),
             "crop_size": crop_size,
             "folder": str(folder),
-            "threads": threads,
+            "threads": max(1, threads // ranks),
             "device": device,
             "ranks": ranks,
         }
@@ -109,25 +114,24 @@ def pretrain(
 
     folder = Path(folder)
     prepare_cpu(threads)
-    plates = held_out = open_plates(spec, plan, tiles, wells, crop_size=crop_size)
-    if validation_tiles:
-        held_out = open_plates(
-            spec, plan, validation_tiles, validation_wells, crop_size=crop_size, classes=plates.classes
-        )
+    plates = open_plates(spec, plan, tiles, wells, crop_size=crop_size)
+    held_out = _open_held_out(spec, plan, validation_tiles, validation_wells, plates, crop_size=crop_size)
     if tuple(plates.crops.channels) != tuple(channels):
         raise DataError(
             f"screen.channels: the tiles have {', '.join(plates.crops.channels)}, the model expects "
             f"{', '.join(channels)}; tile the plates again"
         )
-    fingerprint = digest_json([VERSION, training_keys(spec), list(channels), crop_size, plates.digest, held_out.digest])
+    versions = [VERSION, MODELS_VERSION, TILES_VERSION]
+    fingerprint = digest_json(
+        [versions, training_keys(spec), list(channels), crop_size, plates.digest, held_out.digest]
+    )
     with join_ranks(choose_device(device)) as (place, where):
         torch.manual_seed(plan.seed)
         encoder = build_encoder(spec, channels=len(channels), crop_size=crop_size)
         objective = build_objective(spec["family"], encoder, plan, classes=len(plates.classes))
-        trainer = Trainer(objective, plan, where, ranks=place, evaluation=held_out.evaluation(plan, where))
-        checkpoints = Checkpoints(folder / STATE, fingerprint)
         with _explained_memory(plan):
-            _train(trainer, plates.crops, checkpoints)
+            trainer = Trainer(objective, plan, where, ranks=place, evaluation=held_out.evaluation(plan, where))
+            _train(trainer, plates.crops, Checkpoints(folder / STATE, fingerprint))
         if not place.is_first:
             return
 
@@ -140,7 +144,7 @@ def pretrain(
             save_encoder(
                 folder,
                 encoder,
-                spec=spec,
+                spec={key: value for key, value in spec.items() if key not in OPERATIONAL_KEYS},
                 channels=channels,
                 crop_size=crop_size,
                 plates=plates.names,
@@ -154,6 +158,25 @@ def pretrain(
                     **trainer.history.summary(),
                 },
             )
+
+
+def _open_held_out(
+    spec: Mapping[str, Any],
+    plan: Plan,
+    tiles: Sequence[str | Path],
+    wells: Sequence[str | Path],
+    training: Plates,
+    *,
+    crop_size: int,
+) -> Plates:
+    """Open the plates to measure on: those of validation, or else those of the training."""
+    if not tiles:
+        return training
+    try:
+        return open_plates(spec, plan, tiles, wells, crop_size=crop_size, classes=training.classes)
+    except NoTilesError as error:
+        logger.warning("the validation plates tell nothing, so the training plates are measured on: %s", error)
+        return training
 
 
 def _train(trainer: Trainer, source: TrainingCrops, checkpoints: Checkpoints) -> None:
@@ -186,9 +209,11 @@ def _train(trainer: Trainer, source: TrainingCrops, checkpoints: Checkpoints) ->
             overdue = time.monotonic() - saved >= plan.checkpoint_minutes * SECONDS_A_MINUTE
             due, stopped = ranks.any(overdue, interruption.signal is not None, device=trainer.device)
             if due or stopped or trainer.step == plan.steps:
+                state = trainer.state()  # on all ranks, which share what they have counted
                 if ranks.is_first:
-                    checkpoints.save(trainer.step, trainer.state())
+                    checkpoints.save(trainer.step, state)
                 saved = time.monotonic()
+                trainer.restart_wait()
             if stopped:
                 logger.info("stopped after step %d; the next run goes on from there", trainer.step)
                 interruption.leave()
@@ -217,7 +242,7 @@ def _explained_memory(plan: Plan) -> Iterator[None]:
             raise
         raise DataError(
             f"out of memory with models.batch_size {plan.batch_size} in {plan.accumulate} piece(s): raise "
-            "models.accumulate, which changes no result, or lower models.batch_size; what was trained so far is kept"
+            "models.accumulate, with which the training goes on from its last checkpoint, or lower models.batch_size"
         ) from error
 
 

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cellmae.errors import DataError
 from cellmae.logging import logger
 from cellmae.models import uses_bfloat16
+from cellmae.models.adabn import put_statistics, take_statistics
 from cellmae.models.drop_path import draw_paths, drop_paths
 from cellmae.pretraining.compilation import compiled
 from cellmae.pretraining.evaluation import Evaluation
@@ -76,7 +77,7 @@ class Trainer:
         self._paths = drop_paths(objective)
         self._compute = compiled(objective, plan.compile, device)
         if self.ranks.count > 1:
-            # Compiled first, wrapped then: the gradients of a part are on their way while the next are computed.
+            # Compiled first, wrapped then, so that the step stays one graph; gradients are exchanged at its end.
             self._compute = DistributedDataParallel(
                 self._compute,
                 device_ids=[device.index] if device.type == "cuda" else None,
@@ -97,11 +98,14 @@ class Trainer:
         waited = time.perf_counter() - self._last_end
         rate = set_schedule(self.optimizer.param_groups, self.plan, self.step)
         inputs, draws = self._inputs(crops, labels)
+        statistics = take_statistics(self.objective)
         self.optimizer.zero_grad()
         loss, metrics = self._accumulate(inputs, draws)
         norm = nn.utils.clip_grad_norm_(self.objective.parameters(), self.plan.gradient_clip or float("inf"))
         (failed,) = self.ranks.any(~torch.isfinite(loss + norm), device=self.device)
+        # This waits for the device, and so for all that was copied from the loader's buffers: they may be used again.
         if failed:
+            put_statistics(self.objective, statistics)
             self._skip()
         else:
             self.optimizer.step()
@@ -112,15 +116,19 @@ class Trainer:
         self._close_step(rate=rate, waited=waited)
         self._last_end = time.perf_counter()
 
+    def restart_wait(self) -> None:
+        """Do not count what has been done since the last step as waiting for data."""
+        self._last_end = time.perf_counter()
+
     def state(self) -> dict[str, Any]:
-        """Return all that :meth:`restore` needs."""
+        """Return all that :meth:`restore` needs; all ranks call this together, and one of them keeps it."""
         return {
             "model": self.objective.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": {"values": self.average.values, "steps": self.average.steps}
             if self.average is not None
             else None,
-            "history": self.history.state(),
+            "history": self.history.state(self.ranks.mean),
             "skipped_in_a_row": self.skipped_in_a_row,
         }
 

@@ -19,6 +19,10 @@ CROPS_PER_FIELD = 4
 MAX_MAPPED_FIELDS = 2**14  # a quarter of the mappings that Linux grants a process
 
 
+class NoTilesError(DataError):
+    """Plates have no tile that may be used."""
+
+
 class CropSource:
     """The kept tiles of many plates, as batches of crops for training.
 
@@ -38,6 +42,8 @@ class CropSource:
         up to half its size and back into the field; four crops in a row come from one field.
     fields
         For each plate, which of its fields may be used, (fields,) bool; all of them by default.
+    sources
+        How many sources are open at once, which share the fields that a process may map.
 
     Attributes
     ----------
@@ -51,7 +57,8 @@ class CropSource:
     ConfigError
         The tiles are not of this size.
     DataError
-        A store or table is missing or damaged, the plates differ in their channels, or no tile was kept.
+        A store or table is missing or damaged, the plates differ in their channels, or (:class:`NoTilesError`) no tile
+        was kept.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class CropSource:
         size: int,
         crops: Literal["random", "grid"],
         fields: Sequence[np.ndarray] | None = None,
+        sources: int = 1,
     ) -> None:
         """Open the stores and read which tiles were kept."""
         if crops not in ("random", "grid"):
@@ -88,10 +96,10 @@ class CropSource:
         self._extents = np.array([store.shape[2:] for store in self._stores])
         self.n_tiles = int(self._first_tile[-1])
         if not self.n_tiles:
-            raise DataError("no tile was kept on any plate: look at the reasons in the tile tables")
+            raise NoTilesError("no tile was kept on any plate: look at the reasons in the tile tables")
 
         # A mapping holds a file descriptor; mapping a field anew takes longer than copying a crop from it.
-        self._pixels = lru_cache(_mappable_fields())(self._map)
+        self._pixels = lru_cache(max(1, _mappable_fields() // sources))(self._map)
         self._grid_order = lru_cache(2)(self._shuffle)
 
     def batch(
