@@ -69,11 +69,11 @@ def granted_ranks(gpus: int, *, wanted: int) -> int:
 
 
 def _log_file() -> str | None:
-    """Return the file that this process logs to, if any."""
+    """Return the file that this process has come to log to last, if any."""
     files = [
         handler.baseFilename for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)
     ]
-    return files[0] if files else None
+    return files[-1] if files else None
 
 
 def _die_with_parent() -> None:
