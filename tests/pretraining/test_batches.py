@@ -82,6 +82,7 @@ def test_an_experimental_batch_without_tiles_is_left_out(make_plates, caplog):
     assert set(found.crops.labels(0, seed=0, batch_size=40)) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_validation_plates_that_tell_nothing_are_replaced(make_plates, tmp_path, caplog):
     plates = make_plates(0, 1)
     table = plates.manifests[1].with_suffix(".parquet")

@@ -88,6 +88,7 @@ def test_a_skipped_step_leaves_the_statistics_of_batch_norms():
     assert all(torch.equal(*pair) for pair in zip(take_statistics(trainer.objective), before, strict=True))
 
 
+@pytest.mark.slow
 def test_pieces_of_a_batch_may_change_midway(plates, tmp_path, monkeypatch, caplog):
     """As the advice is when memory runs out."""
     step = Trainer.take_step
@@ -100,6 +101,7 @@ def test_pieces_of_a_batch_may_change_midway(plates, tmp_path, monkeypatch, capl
     assert "training goes on after step 7 of 12" in caplog.text
 
 
+@pytest.mark.slow
 def test_what_is_measured_comes_from_the_validation_plates(plates, tmp_path):
     arguments = plates.arguments(tmp_path)
     arguments |= {"tiles": plates.manifests[:1], "validation_tiles": plates.manifests[1:]}
@@ -110,6 +112,7 @@ def test_what_is_measured_comes_from_the_validation_plates(plates, tmp_path):
     assert record["training"]["eval_r2"] == read_history(tmp_path / "history.csv")["eval_r2"].iloc[-1]
 
 
+@pytest.mark.slow
 def test_events_for_tensorboard_hold_the_history(plates, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     plates.pretrain(tmp_path, tensorboard=True)

@@ -93,6 +93,7 @@ def test_the_same_training_twice(plates, trained, tmp_path):
     assert (tmp_path / "model.yaml").read_bytes() == (trained / "model.yaml").read_bytes()
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_training(plates, trained, tmp_path):
     plates.pretrain(tmp_path, seed=6)
     assert read_model(tmp_path)["weights_digest"] != read_model(trained)["weights_digest"]
@@ -117,6 +118,7 @@ def test_a_training_that_is_told_to_stop_leaves_a_checkpoint(plates, trained, tm
     assert_same(tmp_path, trained)
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_repeated(plates, trained, tmp_path, monkeypatch):
     plates.pretrain(tmp_path)
     monkeypatch.setattr("cellmae.pretraining.trainer.Trainer.take_step", lambda *_: pytest.fail("trained again"))
@@ -126,6 +128,7 @@ def test_a_finished_training_is_not_repeated(plates, trained, tmp_path, monkeypa
     assert load_encoder(tmp_path).architecture.embed_block == 2
 
 
+@pytest.mark.slow
 def test_other_settings_or_tiles_begin_afresh(plates, make_plates, tmp_path, caplog):
     plates.pretrain(tmp_path, crops_total=16)
     with caplog.at_level(logging.INFO):
@@ -163,6 +166,7 @@ def test_a_gpu_that_is_not_there_is_named(plates, tmp_path):
         pretrain(SPEC, **plates.arguments(tmp_path) | {"device": "cuda"})
 
 
+@pytest.mark.slow
 def test_signals_are_handled_as_before_afterwards(plates, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     plates.pretrain(tmp_path, crops_total=8)

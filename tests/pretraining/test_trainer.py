@@ -34,6 +34,7 @@ def weights(one: Trainer) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in one.objective.model.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("optimizer", ["adamw", "lion"])
 def test_training_learns(crops, optimizer, precision):

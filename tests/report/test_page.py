@@ -117,6 +117,7 @@ def test_drawings_follow_light_and_dark(report: Path) -> None:
     assert all("prefers-color-scheme: dark" in drawing and "var(--ink)" in drawing for drawing in drawings)
 
 
+@pytest.mark.slow
 def test_skipped_scores_say_why(small_run: Path) -> None:
     text = Page(report_on(small_run)).text
     reason = "6 perturbations, of at least 20 that recall needs"
@@ -126,6 +127,7 @@ def test_skipped_scores_say_why(small_run: Path) -> None:
     assert "as recall was not scored" in text
 
 
+@pytest.mark.slow
 def test_profiles_have_no_tiles_and_no_training(run: Path, tmp_path: Path) -> None:
     models = {"intensity": {"family": "features"}}
     folder = report_on(run, output=tmp_path / "report", models=models, images=False, truth=False)
@@ -146,6 +148,7 @@ def test_missing_input_is_an_error(run: Path, tmp_path: Path, name: str) -> None
         away.rename(missing)
 
 
+@pytest.mark.slow
 def test_same_run_gives_the_same_report(run: Path, report: Path, tmp_path: Path) -> None:
     again = report_on(run, output=tmp_path / "again")
     names = sorted(str(path.relative_to(report)) for path in report.rglob("*.*"))
