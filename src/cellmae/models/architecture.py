@@ -127,6 +127,23 @@ def read_architecture(spec: Mapping[str, Any], *, crop_size: int) -> Architectur
     return architecture
 
 
+def seen_tokens(tokens: int, mask_ratio: float) -> int:
+    """Return how many of the patches of a crop are seen, ``int(tokens * (1 - mask_ratio))``.
+
+    Raises
+    ------
+    ConfigError
+        No patch would be seen, or none masked.
+    """
+    seen = int(tokens * (1 - mask_ratio))
+    if not 0 < seen < tokens:
+        raise ConfigError(
+            f"models.mask_ratio: {mask_ratio} leaves {seen} of {tokens} patches to be seen, expected at least one seen "
+            "and one masked; change it or models.patch"
+        )
+    return seen
+
+
 def read_channel_agnostic(spec: Mapping[str, Any], *, crop_size: int) -> Architecture:
     """Take the architecture of a channel-agnostic transformer; arguments and errors as above."""
     architecture = read_architecture(spec, crop_size=crop_size)

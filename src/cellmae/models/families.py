@@ -15,6 +15,7 @@ from cellmae.models.architecture import (
     read_channel_agnostic,
     read_openphenom,
     read_unet,
+    seen_tokens,
 )
 
 if TYPE_CHECKING:
@@ -227,7 +228,8 @@ def check_spec(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> Non
             f"tiles.size: found {crop_size}, expected at least {SMALLEST_CROPS[architecture]} for a {architecture}"
         )
     if FAMILIES[family].masked:
-        _check_mask(spec, tokens=(crop_size // spec.get("patch", 16)) ** 2 * (channels if family == "ca-mae" else 1))
+        grids = channels if family == "ca-mae" else 1
+        seen_tokens(grids * (crop_size // spec.get("patch", 16)) ** 2, spec.get("mask_ratio", 0.75))
     if family == "munet" or architecture == "unet":
         read_unet(spec, crop_size=crop_size)
     if family == "openphenom":
@@ -235,16 +237,6 @@ def check_spec(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> Non
     for path in weight_files(spec):
         if not Path(path).is_file():
             raise DataError(f"models.weights: the file {path} does not exist; the family {family} needs it")
-
-
-def _check_mask(spec: Mapping[str, Any], *, tokens: int) -> None:
-    ratio = spec.get("mask_ratio", 0.75)
-    seen = int(tokens * (1 - ratio))
-    if not 0 < seen < tokens:
-        raise ConfigError(
-            f"models.mask_ratio: {ratio} leaves {seen} of {tokens} patches to be seen, expected at least one seen and "
-            "one masked; change it or models.patch"
-        )
 
 
 def build_encoder(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> "nn.Module":

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from cellmae.errors import ConfigError
+from cellmae.models.architecture import seen_tokens
 
 
 class Reconstruction(NamedTuple):
@@ -49,12 +49,7 @@ class MaskedModel(nn.Module):
     def __init__(self, encoder: nn.Module, *, tokens: int, mask_ratio: float) -> None:
         super().__init__()
         self.encoder: Any = encoder
-        self.seen = int(tokens * (1 - mask_ratio))
-        if not 0 < self.seen < tokens:
-            raise ConfigError(
-                f"models.mask_ratio: {mask_ratio} leaves {self.seen} of {tokens} patches to be seen, expected "
-                "at least one seen and one masked; change it or models.patch"
-            )
+        self.seen = seen_tokens(tokens, mask_ratio)
 
     def forward(self, crops: torch.Tensor, noise: torch.Tensor) -> Reconstruction:
         """Mask crops and reconstruct what was masked.
