@@ -147,12 +147,17 @@ def seen_tokens(tokens: int, mask_ratio: float) -> int:
 def read_channel_agnostic(spec: Mapping[str, Any], *, crop_size: int) -> Architecture:
     """Take the architecture of a channel-agnostic transformer; arguments and errors as above."""
     architecture = read_architecture(spec, crop_size=crop_size)
+    check_cross_attention(architecture)
+    return architecture
+
+
+def check_cross_attention(architecture: Architecture) -> None:
+    """Raise :class:`ConfigError` where the heads of a channel-agnostic decoder cannot share its width."""
     if architecture.decoder_width % CROSS_ATTENTION_HEADS:
         raise ConfigError(
             f"models.decoder_width: {architecture.decoder_width} is no multiple of {CROSS_ATTENTION_HEADS}, the heads "
             "of the decoder's cross-attention"
         )
-    return architecture
 
 
 def read_openphenom(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> None:

@@ -7,8 +7,8 @@ from timm.layers import Mlp
 from torch import nn
 from torch.nn import functional
 
-from cellmae.errors import ConfigError, DataError
-from cellmae.models.architecture import CROSS_ATTENTION_HEADS, Architecture
+from cellmae.errors import DataError
+from cellmae.models.architecture import CROSS_ATTENTION_HEADS, Architecture, check_cross_attention
 from cellmae.models.masking import MaskedModel, Reconstruction
 from cellmae.models.patches import from_patches, sincos_positions, take_tokens, to_patches
 from cellmae.models.vit import BLOCKS, LayerNorm, ViTEncoder, initialise
@@ -173,11 +173,7 @@ class ChannelAgnosticAutoencoder(MaskedModel):
         architecture = encoder.architecture
         width = architecture.decoder_width
         self.channels = decoded
-        if width % CROSS_ATTENTION_HEADS:
-            raise ConfigError(
-                f"models.decoder_width: {width} is no multiple of {CROSS_ATTENTION_HEADS}, the heads of its "
-                "cross-attention"
-            )
+        check_cross_attention(architecture)
         self.bridge = nn.Linear(architecture.width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         # A parameter each: weight decay spares single tokens, and would take a table of them for a matrix.
