@@ -143,6 +143,13 @@ def identity(wildcards):
     }
 
 
+def excluded_fields(wildcards):
+    """Return what is left out of a plate, in an order of its own."""
+    return [
+        sorted(map(str, part)) for part in cellmae.screen.excluded(wildcards.plate, SCREEN)
+    ]
+
+
 def plate_number(wildcards):
     """Return the number of a simulated plate in its experiment."""
     return int(PLATES[wildcards.plate].name.removeprefix("Plate"))
@@ -183,6 +190,10 @@ try:
     SCREEN = config["screen"]
     ROOT = SCREEN.get("root", "")  # a screen of profiles has none
     CHANNELS = SCREEN.get("channels", [])
+    TILING = {key: value for key, value in config["tiles"].items() if key != "pixel_size"}
+    if config["tiles"]["pixel_size"] is not None:
+        TILING["binning"] = config["tiles"]["pixel_size"] / SCREEN["pixel_size"]
+    Z_PLANE = None if SCREEN.get("z", "max") == "max" else SCREEN["z"] - 1
     SIMULATED = SCREEN["layout"] == "simulated"
     PLATES = cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
     MODELS = config["models"]

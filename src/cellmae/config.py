@@ -205,6 +205,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     low, high = config["tiles"]["range_percentiles"]
     if low >= high:
         yield f"tiles.range_percentiles: found [{low}, {high}], expected the lower one first"
+    yield from _tile_contradictions(config["tiles"], screen)
     for name, spec in config["models"].items():
         if spec.get("adabn") and spec["architecture"] == "vit":
             yield f"models.{name}.adabn: a vision transformer has no batch norm to adapt; choose a densenet, or false"
@@ -230,6 +231,21 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for low, high in config["maps"]["thresholds"]:
         if low >= high:
             yield f"maps.thresholds: found [{low}, {high}], expected the lower one first"
+
+
+def _tile_contradictions(tiles: Mapping[str, Any], screen: Mapping[str, Any]) -> Iterator[str]:
+    for name, (low, high) in tiles["ranges"].items():
+        if low >= high:
+            yield f"tiles.ranges.{name}: found [{low}, {high}], expected the lower one first"
+        if name not in screen.get("channels", ()):
+            yield f"tiles.ranges.{name}: there is no such channel; there are {_listing(screen.get('channels', ()))}"
+    wanted, there = tiles["pixel_size"], screen.get("pixel_size")
+    if wanted is not None and tiles["binning"] != 1:
+        yield "tiles.pixel_size: tiles.binning says the same in another way; keep one of them"
+    if wanted is not None and there is None:
+        yield "tiles.pixel_size: found no screen.pixel_size, the edge of the images' pixels that it is compared with"
+    elif wanted is not None and wanted < there:
+        yield f"tiles.pixel_size: found {wanted}, expected at least screen.pixel_size ({there}): nothing sharpens images"
 
 
 def _is_simulated(config: Mapping[str, Any], path: str) -> bool:

@@ -70,10 +70,8 @@ rule index_fields:
         version=cellmae.screen.VERSION,
         plate=identity,
         # Not the whole section: a changed label of the controls is no reason to tile and train again.
-        images={
-            key: SCREEN.get(key)
-            for key in ("layout", "root", "channels", "channel_ids", "pattern")
-        },
+        images=cellmae.screen.image_settings(SCREEN),
+        excluded=excluded_fields,
         cache=f"{RESULTS}/screen/plates.json",
     message:
         "Listing the images of {wildcards.plate}"
@@ -129,7 +127,8 @@ rule summarise_screen:
         version=cellmae.screen.VERSION,
         root=ROOT,
         channels=CHANNELS,
-        tile_size=config["tiles"]["size"],
+        tile_size=TILING["size"],
+        binning=TILING["binning"],
         training_crops={model: MODELS[model]["crops_total"] for model in TRAINED},
         cache=f"{RESULTS}/screen/plates.json",
     message:

@@ -23,7 +23,8 @@ rule tile_plate:
         version=cellmae.tiles.VERSION,
         root=ROOT,
         channels=CHANNELS,
-        tiles=config["tiles"],
+        z=Z_PLANE,
+        tiles=TILING,
     message:
         "Tiling {wildcards.plate}"
     script:

@@ -1,6 +1,7 @@
 import pandas as pd
 
 from cellmae.files import atomic_path, write_json
+from cellmae.locations import location
 from cellmae.logging import job_log
 from cellmae.screen import estimate_cost, read_fields, read_wells, summarise, survey
 
@@ -15,11 +16,13 @@ if __name__ == "__main__":
             wells,
             plates_without_images=found.without_images,
             plates_without_annotation=found.without_annotation,
+            plates_not_taken=found.not_taken,
             cost=estimate_cost(
                 fields,
-                root=params.root,
+                root=location(params.root, key="screen.root"),
                 channels=len(params.channels),
                 tile_size=params.tile_size,
+                binning=params.binning,
                 training_crops=params.training_crops,
             ),
         )

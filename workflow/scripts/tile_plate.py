@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from cellmae.locations import location
 from cellmae.logging import job_log
 from cellmae.screen import read_fields
 from cellmae.tiles import tile_plate
@@ -9,8 +10,9 @@ if __name__ == "__main__":
         manifest = Path(snakemake.output.manifest)
         tile_plate(
             read_fields(snakemake.input.fields),
-            root=snakemake.params.root,
+            root=location(snakemake.params.root, key="screen.root"),
             channels=snakemake.params.channels,
+            z=snakemake.params.z,
             store=manifest.with_suffix(".zarr"),  # no output: Snakemake would put a file of its own into the folder
             table=snakemake.output.table,
             manifest=manifest,

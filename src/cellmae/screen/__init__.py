@@ -2,14 +2,15 @@
 
 import lazy_loader
 
-VERSION = 2
+VERSION = 3
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "cost": ["Cost", "estimate_cost"],
-        "index": ["index_fields", "index_wells"],
+        "index": ["image_settings", "index_fields", "index_wells"],
         "plate": ["Plate"],
+        "selection": ["excluded"],
         "summary": ["Summary", "summarise"],
         "surveying": ["Survey", "plates", "survey"],
         "tables": ["read_fields", "read_wells", "write_table"],

@@ -16,6 +16,7 @@ KEYS = ["experiment", "plate_name", "well"]
 FACTS = ["perturbation", "treatment", "is_control"]
 TAKEN = {*KEYS, *FACTS, "plate", "batch", "row", "column", "role"}
 LABELS_LISTED = 10
+NAMELESS_CONTROL = "negative_control"
 
 
 def annotate(
@@ -32,7 +33,8 @@ def annotate(
         ``plate``, ``treatment`` (otherwise the same as ``perturbation``) and ``batch``. Several columns are joined
         with ``_``.
     control_where
-        Rows that are negative controls by another column: ``{column: [values]}`` or ``{column: {not: [values]}}``.
+        Rows that are negative controls by another column: ``{column: [values]}`` or ``{column: {not: [values]}}``;
+        ``{column: None}`` for those that have no value there.
     path
         Where the table comes from, for messages.
 
@@ -63,6 +65,8 @@ def annotate(
     result["perturbation"] = _joined(table, sources["perturbation"], as_label)
     result["treatment"] = _joined(table, sources.get("treatment", sources["perturbation"]), as_label)
     result["is_control"] = _control_rows(table, control_where, path)
+    for name in ("perturbation", "treatment"):  # a control that has no name is still there on the map
+        result[name] = result[name].mask(result["is_control"] & result[name].isna(), NAMELESS_CONTROL)
 
     copied = {names[0] for names in sources.values() if len(names) == 1}
     extras = table.drop(columns=list(copied)).apply(_extra)
@@ -159,11 +163,14 @@ def _joined(table: pd.DataFrame, names: Sequence[str], as_words: Any) -> pd.Seri
 
 
 def _control_rows(table: pd.DataFrame, control_where: Mapping[str, Any], path: Path) -> pd.Series:
-    """Mark the rows where all conditions hold; a missing value is never a control's."""
+    """Mark the rows where all conditions hold; a missing value is a control's only where nothing is asked for."""
     marked = pd.Series(bool(control_where), index=table.index)
     for name, condition in control_where.items():
         key = f"screen.control_where.{name}"
         column = as_label(table[find_column(name, table.columns, key=key, path=path)])
+        if condition is None:
+            marked &= column.isna()
+            continue
         inverted = isinstance(condition, Mapping)
         labels = as_label(pd.Series(_as_list(condition["not"] if inverted else condition))).tolist()
         occurring = column.value_counts().index

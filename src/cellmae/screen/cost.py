@@ -1,6 +1,6 @@
 """What a run will cost, as far as the fields and one image header tell."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cellmae.errors import DataError
+from cellmae.images import Image, UnreadableImageError, open_image
 
 HEADERS_TRIED = 5  # at most, until one can be read
 
@@ -19,7 +20,7 @@ class Cost:
     Attributes
     ----------
     height, width
-        Size of a field in pixels, from one image.
+        Size of a field in the store in pixels, from one image.
     channels
         Number of channels.
     image_bytes
@@ -45,7 +46,7 @@ class Cost:
 
 
 def estimate_cost(
-    fields: pd.DataFrame, *, root: str | Path, channels: int, tile_size: int, training_crops: Mapping[str, int]
+    fields: pd.DataFrame, *, root: Path, channels: int, tile_size: int, binning: float = 1, training_crops: Mapping[str, int]
 ) -> Cost | None:
     """Estimate what a run will cost.
 
@@ -59,6 +60,8 @@ def estimate_cost(
         Number of channels.
     tile_size
         Edge of a tile in pixels.
+    binning
+        Pixels in both directions that are averaged to one.
     training_crops
         Crops to train on, by model.
 
@@ -77,7 +80,9 @@ def estimate_cost(
     if complete.empty:
         return None
     spread = np.linspace(0, len(complete) - 1, HEADERS_TRIED).astype(int)
-    height, width = _field_shape([Path(root) / path for path in complete[paths[0]].iloc[spread].unique()])
+    tried = complete[paths[0]].iloc[sorted(set(spread.tolist()))]
+    sides = _field_shape([open_image(root, reference) for reference in tried])
+    height, width = (round(side / binning) for side in sides)
     return Cost(
         height=height,
         width=width,
@@ -90,27 +95,14 @@ def estimate_cost(
     )
 
 
-def _field_shape(images: list[Path]) -> tuple[int, int]:
+def _field_shape(images: Sequence[Image]) -> tuple[int, int]:
     """Return height and width of the first image that has a header."""
     problems = []
     for image in images:
         try:
-            return _image_shape(image)
-        except (OSError, ValueError, IndexError) as error:
-            problems.append(f"{image}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            form = image.format()
+        except UnreadableImageError as error:
+            problems.append(str(error))
+        else:
+            return form.height, form.width
     raise DataError(f"none of {len(images)} images tried can be read ({problems[0]}): check what screen.root holds")
-
-
-def _image_shape(image: Path) -> tuple[int, int]:
-    if image.suffix.lower() in {".tif", ".tiff"}:
-        import tifffile
-
-        with tifffile.TiffFile(image) as file:
-            page = file.pages.first
-            height, width = page.imagelength, page.imagewidth
-    else:
-        from PIL import Image
-
-        with Image.open(image) as file:
-            width, height = file.size
-    return int(height), int(width)

@@ -12,12 +12,24 @@ from cellmae.screen.layouts import open_layout
 from cellmae.screen.listing import listing
 from cellmae.screen.metadata import TEXT
 from cellmae.screen.plate import Plate
+from cellmae.screen.selection import excluded
 from cellmae.screen.surveying import annotated_wells, plates
 
 WELLS_COLUMNS = ["plate", "plate_name", "batch", "well", "row", "column", "perturbation", "treatment", "role"]
 FIELDS_COLUMNS = ["plate", "plate_name", "batch", "well", "site", "row", "column"]
+ANNOTATION_KEYS = {
+    *("batch", "columns", "control_where", "controls", "exclude", "plate_map", "plates", "positive_controls", "simulation")
+}
 POSITION = ["well", "row", "column"]
 SITE = ["row", "column", "site"]
+
+
+def image_settings(screen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the ``screen`` section that says where images lie: labels and roles tell nothing of that."""
+    settings = {key: value for key, value in screen.items() if key not in ANNOTATION_KEYS}
+    if screen["layout"] == "sheet":  # whose rows are images, too
+        settings["columns"] = {key: screen["columns"].get(key) for key in ("plate", "batch", "well")}
+    return settings
 
 
 def index_fields(screen: Mapping[str, Any], slug: str, *, cache: str | Path | None = None) -> pd.DataFrame:
@@ -37,8 +49,9 @@ def index_fields(screen: Mapping[str, Any], slug: str, *, cache: str | Path | No
     pandas.DataFrame
         A row a field, ordered by row, column and site: ``plate``, ``plate_name``, ``batch``, ``well``, ``site``,
         ``row``, ``column``, then ``path_{channel}`` for each channel (relative to ``screen.root``; null where the
-        file is missing) or ``path`` of a file with all channels, ``size`` (bytes, all files) and ``mtime_ns`` (the
-        latest). Without rows for a layout that has no images.
+        image is missing) or ``path`` of an image with all channels, ``size`` (bytes, all files) and ``mtime_ns`` (the
+        latest). Where z stacks are projected whose planes are files of their own, a path is the list of theirs. Without
+        rows for a layout that has no images.
 
     Raises
     ------
@@ -52,11 +65,11 @@ def index_fields(screen: Mapping[str, Any], slug: str, *, cache: str | Path | No
         raise DataError(f"there are no images of the plate {slug} in {screen['root']} (any more): put them there")
     channels = layout.channel_ids()
     files = files.assign(column_name="path_" + files["channel"].map(channels) if channels else "path")
-    _check_unique_files(files)
-    paths = files.pivot(index=SITE, columns="column_name", values="path")
-    paths = paths.reindex(columns=[f"path_{name}" for name in channels.values()] if channels else paths.columns)
+    files = _planes(files[~excluded(slug, screen).sites_of(files)], screen.get("z", "max"))
     groups = files.groupby(SITE)
     facts = groups.agg(well=("well", "first"), size=("size", "sum"), mtime_ns=("mtime_ns", "max"))
+    paths = _paths(files)
+    paths = paths.reindex(columns=[f"path_{name}" for name in channels.values()] if channels else paths.columns)
     fields = _with_plate(facts.join(paths).reset_index(), plate)
     return _plain(fields[[*FIELDS_COLUMNS, *paths.columns, "size", "mtime_ns"]])
 
@@ -79,6 +92,7 @@ def index_wells(screen: Mapping[str, Any], slug: str, *, cache: str | Path | Non
     annotated = annotated_wells(layout, screen, plate)
     imaged = layout.images(plate)[POSITION].astype({"well": TEXT})
     every = pd.concat([annotated[POSITION], imaged]).drop_duplicates().sort_values(["row", "column"])
+    every = every[~excluded(slug, screen).wells_of(every)]
     wells = _with_plate(every.merge(annotated, on=POSITION, how="left"), plate)
     wells["role"] = wells["role"].fillna("empty")
     extras = [name for name in annotated.columns if name not in [*WELLS_COLUMNS, "experiment"]]
@@ -93,15 +107,34 @@ def _find(screen: Mapping[str, Any], slug: str, cache: str | Path | None) -> Pla
     return known[slug]
 
 
-def _check_unique_files(files: pd.DataFrame) -> None:
+def _planes(files: pd.DataFrame, z: str | int) -> pd.DataFrame:
+    """Keep the planes of z stacks that are asked for; :class:`DataError` where files claim to be the same plane."""
     keys = [*SITE, "column_name"]
+    if "z" in files:
+        if z != "max" and files["z"].nunique() > 1:
+            there = sorted(files["z"].unique())
+            files = files[files["z"] == z]
+            if files.empty:
+                raise DataError(f"screen.z: no image is plane {z}; there are the planes {listing(there)}")
+        keys.append("z")
     twice = files[files.duplicated(keys, keep=False)].sort_values([*keys, "path"])
     if len(twice):
         first, second = twice["path"].iloc[:2]
         raise DataError(
             f"{first} and {second} are both well {twice['well'].iloc[0]}, site {twice['site'].iloc[0]} of one channel; "
-            "make screen.pattern tell them apart (a `*` stands where {site} or {channel} should)"
+            "tell them apart (in screen.pattern, a `*` stands where {site}, {channel} or {z} should), or remove one"
         )
+    return files.sort_values(keys)
+
+
+def _paths(files: pd.DataFrame) -> pd.DataFrame:
+    """Arrange paths in a row a field and a column a channel; as lists if any field has several planes of one."""
+    keys = [*SITE, "column_name"]
+    if files.duplicated(keys).any():
+        paths = files.groupby(keys, sort=False)["path"].agg(list).rename("path").reset_index()
+    else:
+        paths = files
+    return paths.pivot(index=SITE, columns="column_name", values="path")
 
 
 def _with_plate(table: pd.DataFrame, plate: Plate) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 """Reads tables that people wrote: plate maps, metadata, profiles; as CSV, TSV or Parquet."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -35,11 +37,12 @@ def column_names(path: Path, *, key: str) -> list[str]:
     """
     separator = _separator(path, key)
     try:
-        if separator is None:
-            names = pa.parquet.read_schema(path).names
-        else:
-            with pa.csv.open_csv(path, parse_options=pa.csv.ParseOptions(delimiter=separator)) as reader:
-                names = reader.schema.names
+        with _opened(path) as file:
+            if separator is None:
+                names = pa.parquet.read_schema(file).names
+            else:
+                with pa.csv.open_csv(file, parse_options=pa.csv.ParseOptions(delimiter=separator)) as reader:
+                    names = reader.schema.names
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as a table: {_first_line(error)}") from None
     names = [name for name in names if not name.startswith("__index_level_")]  # a pandas index without a name
@@ -58,19 +61,20 @@ def read_metadata(path: Path, columns: Collection[str] | None = None, *, key: st
     names = [name for name in column_names(path, key=key) if columns is None or name in columns]
     separator = _separator(path, key)
     try:
-        if separator is None:
-            table = pa.parquet.read_table(path, columns=names)
-        else:
-            table = pa.csv.read_csv(
-                path,
-                parse_options=pa.csv.ParseOptions(delimiter=separator),
-                convert_options=pa.csv.ConvertOptions(
-                    include_columns=names,
-                    column_types=dict.fromkeys(names, pa.string()),
-                    strings_can_be_null=True,
-                    null_values=MISSING,
-                ),
-            )
+        with _opened(path) as file:
+            if separator is None:
+                table = pa.parquet.read_table(file, columns=names)
+            else:
+                table = pa.csv.read_csv(
+                    file,
+                    parse_options=pa.csv.ParseOptions(delimiter=separator),
+                    convert_options=pa.csv.ConvertOptions(
+                        include_columns=names,
+                        column_types=dict.fromkeys(names, pa.string()),
+                        strings_can_be_null=True,
+                        null_values=MISSING,
+                    ),
+                )
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as a table: {_first_line(error)}") from None
     frame = table.to_pandas(types_mapper={pa.string(): TEXT, pa.large_string(): TEXT}.get, ignore_metadata=True)
@@ -151,6 +155,13 @@ def _separator(path: Path, key: str) -> str | None:
     if suffix not in separators:
         raise ConfigError(f"{key}: {path} is of no known kind; expected is one of {', '.join(separators)}")
     return separators[suffix]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a table, on disk or in object storage, as what it is unpacked."""
+    with path.open("rb") as file:
+        yield pa.CompressedInputStream(pa.PythonFile(file), "gzip") if path.name.endswith(".gz") else file
 
 
 def _first_line(error: Exception) -> str:

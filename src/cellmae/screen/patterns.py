@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from cellmae.errors import ConfigError, DataError
+from cellmae.locations import is_remote, modification_time_ns
 from cellmae.screen.listing import listing
 from cellmae.screen.wells import parse_wells
 
@@ -21,6 +22,7 @@ PLACEHOLDERS = {
     "column": r"[0-9]{1,2}",
     "site": r"[0-9]+",
     "channel": r"[^/]+?",
+    "z": r"[0-9]+",
 }
 PLATE_KEYS = ("batch", "plate")
 TOKEN = re.compile(r"\{(\w*)\}|(\*+)")
@@ -46,7 +48,7 @@ class FilePattern:
     """A pattern of the paths of images, relative to a folder.
 
     It holds the placeholders ``{plate}``, ``{batch}``, ``{well}`` (or ``{row}`` and ``{column}``), ``{site}``,
-    ``{channel}``, and ``*`` for any other text within a name. Hidden files are passed over. Links are followed,
+    ``{channel}``, ``{z}`` (the plane of a stack), and ``*`` for any other text within a name. Hidden files are passed over. Links are followed,
     so that plates may lie in an archive elsewhere; what is found is always named by its path below the folder.
 
     Parameters
@@ -121,8 +123,8 @@ class FilePattern:
         -------
         pandas.DataFrame
             A row a file: ``well`` (A01 form), ``row``, ``column``, ``site`` (1 without ``{site}``), ``channel`` (as
-            in the file's name; null without ``{channel}``), ``path`` (relative to ``root``), ``size`` (bytes) and
-            ``mtime_ns``; files of other channels than ``channel_ids`` are left out.
+            in the file's name; null without ``{channel}``), ``z`` (1 without ``{z}``), ``path`` (relative to
+            ``root``), ``size`` (bytes) and ``mtime_ns``; files of other channels than ``channel_ids`` are left out.
 
         Raises
         ------
@@ -132,12 +134,12 @@ class FilePattern:
         bound = {key: value for key, value in plate.items() if key in self.placeholders}
         rows = []
         for values, path in self._descend(root, self._segments, bound, []):
-            size_and_time = _size_and_time(path)
-            if size_and_time is not None:
+            facts = size_and_time(path)
+            if facts is not None:
                 relative = path.relative_to(root).as_posix()
-                site = int(values.get("site", 1))
-                rows.append((_well(values), site, values.get("channel"), relative, *size_and_time))
-        files = pd.DataFrame(rows, columns=["well", "site", "channel", "path", "size", "mtime_ns"])
+                site, z = int(values.get("site", 1)), int(values.get("z", 1))
+                rows.append((_well(values), site, values.get("channel"), z, relative, *facts))
+        files = pd.DataFrame(rows, columns=["well", "site", "channel", "z", "path", "size", "mtime_ns"])
         if "channel" in self.placeholders:
             wanted = files["channel"].isin(self.channel_ids)
             if len(files) and not wanted.any():
@@ -168,7 +170,7 @@ class FilePattern:
             literal = TOKEN.sub(lambda match: values[match.group(1)], segment)
             if "/" in literal or literal in (".", ".."):
                 return
-            if os.path.exists(folder / literal):
+            if (folder / literal).exists():
                 yield dict(values), folder / literal
             else:
                 visited.append(folder)
@@ -207,19 +209,22 @@ def _well(values: Mapping[str, str]) -> str:
 
 def _entries(folder: Path) -> Iterator[str]:
     try:
+        if is_remote(folder):
+            yield from (path.name for path in folder.iterdir())
+            return
         with os.scandir(folder) as entries:
             for entry in entries:
                 yield entry.name
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise DataError(f"{folder} cannot be listed ({error.strerror}): check the permissions") from None
+        raise DataError(f"{folder} cannot be listed ({error.strerror or error}): check the permissions") from None
 
 
-def _size_and_time(path: Path) -> tuple[int, int] | None:
+def size_and_time(path: Path) -> tuple[int, int] | None:
     """Return bytes and modification time of a file; None for a folder or a link that leads nowhere."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+    return (status.st_size, modification_time_ns(status)) if stat.S_ISREG(status.st_mode) else None

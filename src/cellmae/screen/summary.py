@@ -35,8 +35,8 @@ class Summary:
         Annotated wells of these plates that have no image.
     wells_without_annotation
         Wells that have images and no perturbation.
-    plates_without_images, plates_without_annotation
-        Plates that are left out.
+    plates_without_images, plates_without_annotation, plates_not_taken
+        Plates that are left out; the last because the configuration says so.
     cost
         What a run will cost; None without images.
     """
@@ -55,6 +55,7 @@ class Summary:
     wells_without_annotation: int
     plates_without_images: list[str]
     plates_without_annotation: list[str]
+    plates_not_taken: list[str]
     cost: Cost | None
 
     def as_json(self) -> dict[str, Any]:
@@ -76,6 +77,8 @@ class Summary:
             notes.append(f"left out, annotated but without images: {listing(self.plates_without_images)}")
         if self.plates_without_annotation:
             notes.append(f"left out, images but no annotation: {listing(self.plates_without_annotation)}")
+        if self.plates_not_taken:
+            notes.append(f"left out by screen.plates or screen.exclude: {listing(self.plates_not_taken)}")
         return notes
 
     def as_text(self) -> str:
@@ -140,6 +143,7 @@ def summarise(
     *,
     plates_without_images: Sequence[str] = (),
     plates_without_annotation: Sequence[str] = (),
+    plates_not_taken: Sequence[str] = (),
     cost: Cost | None = None,
 ) -> Summary:
     """Count what a screen holds.
@@ -148,7 +152,7 @@ def summarise(
     ----------
     fields, wells
         The tables of all plates, concatenated.
-    plates_without_images, plates_without_annotation
+    plates_without_images, plates_without_annotation, plates_not_taken
         As :func:`cellmae.screen.survey` found them.
     cost
         As :func:`cellmae.screen.estimate_cost` found it.
@@ -180,6 +184,7 @@ def summarise(
         wells_without_annotation=int((imaged & unannotated).sum()),
         plates_without_images=list(plates_without_images),
         plates_without_annotation=list(plates_without_annotation),
+        plates_not_taken=list(plates_not_taken),
         cost=cost,
     )
 

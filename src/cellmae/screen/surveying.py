@@ -1,7 +1,7 @@
 """Which plates a screen has, found out cheaply enough to do whenever the workflow is planned."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,14 @@ import pandas as pd
 
 from cellmae.errors import ConfigError, DataError
 from cellmae.files import digest_bytes, digest_json, read_json, write_json
+from cellmae.locations import location, modification_time_ns
 from cellmae.logging import logger
 from cellmae.screen import VERSION
 from cellmae.screen.annotations import add_roles, check_control_labels, check_negative_controls, check_unique_wells
 from cellmae.screen.layouts import Layout, open_layout
 from cellmae.screen.listing import listing
 from cellmae.screen.plate import Plate, natural_order, slugs
+from cellmae.screen.selection import excluded, taken
 
 IDENTITY = ["experiment", "plate_name"]
 
@@ -29,11 +31,14 @@ class Survey:
         Plates with annotations and, unless the layout has none, images; by slug.
     without_images, without_annotation
         Names of plates that are left out because they have only the other.
+    not_taken
+        Plates that ``screen.plates`` and ``screen.exclude`` leave out.
     """
 
     plates: dict[str, Plate]
     without_images: list[str]
     without_annotation: list[str]
+    not_taken: list[str]
 
 
 def plates(screen: Mapping[str, Any], *, cache: str | Path | None = None) -> dict[str, Plate]:
@@ -105,14 +110,23 @@ def _survey(layout: Layout, screen: Mapping[str, Any]) -> tuple[Survey, list[Pat
             f"annotations of {listing(without_images, 5)}; make their names agree"
         )
     wells = wells.assign(plate=pd.MultiIndex.from_frame(wells[IDENTITY]).map(kept)).dropna(subset="plate")
+    known = {slug: Plate(slug, name, experiment, "", "") for (experiment, name), slug in kept.items()}
+    plates = taken(known, screen)
+    wells = wells[wells["plate"].isin(plates)]
+    wells = pd.concat([_not_excluded(rows, str(slug), screen) for slug, rows in wells.groupby("plate", sort=False)])
     check_negative_controls(wells)
 
     digests = _digests(wells)
-    known = {}
-    for (experiment, name), slug in kept.items():
-        batch = _batch(experiment, slug, screen)
-        known[slug] = Plate(slug, name, experiment, batch, digest_json([batch, digests[slug]]))
-    return Survey(known, without_images, without_annotation), [] if found is None else found.folders
+    for slug, plate in plates.items():
+        batch = _batch(plate.experiment, slug, screen)
+        digest = digest_json([batch, digests.get(slug)])
+        plates[slug] = replace(plate, batch=batch, wells_digest=digest)
+    not_taken = [slug for slug in known if slug not in plates]
+    return Survey(plates, without_images, without_annotation, not_taken), [] if found is None else found.folders
+
+
+def _not_excluded(wells: pd.DataFrame, slug: str, screen: Mapping[str, Any]) -> pd.DataFrame:
+    return wells[~excluded(slug, screen).wells_of(wells)]
 
 
 def _batch(experiment: str, slug: str, screen: Mapping[str, Any]) -> str:
@@ -148,7 +162,7 @@ def _read_cache(path: Path, key: str) -> Survey | None:
         if cache["key"] != key or any(_state(source) != state for source, state in cache["sources"].items()):
             return None
         plates = {plate["slug"]: Plate(**plate) for plate in cache["plates"]}
-        return Survey(plates, cache["without_images"], cache["without_annotation"])
+        return Survey(plates, cache["without_images"], cache["without_annotation"], cache["not_taken"])
     except (DataError, OSError, KeyError, TypeError, AttributeError):
         return None
 
@@ -160,6 +174,7 @@ def _write_cache(path: Path, key: str, found: Survey, sources: list[Path]) -> No
         "plates": [asdict(plate) for plate in found.plates.values()],
         "without_images": found.without_images,
         "without_annotation": found.without_annotation,
+        "not_taken": found.not_taken,
     }
     try:
         write_json(path, content)
@@ -170,7 +185,7 @@ def _write_cache(path: Path, key: str, found: Survey, sources: list[Path]) -> No
 def _state(path: str | Path) -> list[int] | None:
     """Return modification time (ns) and size of a file or folder; None where there is none."""
     try:
-        status = Path(path).stat()
+        status = location(path, key="screen").stat()
     except OSError:
         return None
-    return [status.st_mtime_ns, status.st_size]
+    return [modification_time_ns(status), status.st_size]

@@ -76,9 +76,11 @@ def _rule(schema: Mapping[str, Any], column: str) -> Any:
 
 
 def _problem(values: pd.Series, rule: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with a column, if anything is."""
+    """Say what is wrong with a column, if anything is; items of lists are held to the same rule as single values."""
     types = rule.get("type", ["null", "string", "number", "boolean"])
     types = [types] if isinstance(types, str) else types
+    if "array" in types:
+        values = values.explode()
     if values.isna().any() and "null" not in types:
         return f"{values.isna().sum()} missing values; every row needs one"
     present = values.dropna()

@@ -1,4 +1,4 @@
-"""The fields of a plate as files: which ones there are, what the plate's format is, and their planes one by one."""
+"""The fields of a plate as images: which ones there are, what the plate's format is, and their planes one by one."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cellmae.errors import DataError
-from cellmae.tiles.decode import ImageFormat, UnreadableImageError, read_format, read_planes
+from cellmae.images import Image, ImageFormat, UnreadableImageError, open_image
 
 TASKS_PER_THREAD = 16
 """Fields that a thread is given at a time: enough to keep it busy, few enough to show progress."""
@@ -25,12 +25,12 @@ class LostFieldError(DataError):
 
 
 @dataclass(frozen=True)
-class FieldFiles:
-    """The files of one field: one a channel, or a single one that holds all channels."""
+class FieldImages:
+    """The images of one field: one a channel, or a single one that holds all channels."""
 
     well: str
     site: int
-    paths: tuple[Path | None, ...]
+    images: tuple[Image | None, ...]
     channels: tuple[str, ...]
 
     @property
@@ -39,19 +39,19 @@ class FieldFiles:
         return f"{self.well} site {self.site}"
 
     @property
-    def planes_per_file(self) -> int:
-        """Planes that every file must hold."""
-        return len(self.channels) if len(self.paths) == 1 else 1
+    def planes_per_image(self) -> int:
+        """Planes that every image must hold."""
+        return len(self.channels) if len(self.images) == 1 else 1
 
     def format(self) -> ImageFormat:
-        """Read the header of the first file; :class:`LostFieldError` where a file is missing or the header bad."""
-        label, path = self._labelled_paths()[0]
+        """Read the header of the first image; :class:`LostFieldError` where an image is missing or the header bad."""
+        label, image = self._labelled_images()[0]
         try:
-            found = read_format(path)
+            found = image.format()
         except UnreadableImageError as error:
             raise LostFieldError(f"{label}: {error.reason}") from None
-        if found.planes != self.planes_per_file:
-            raise LostFieldError(f"{label}: {found.planes} planes, expected {self.planes_per_file}")
+        if found.planes != self.planes_per_image:
+            raise LostFieldError(f"{label}: {found.planes} planes, expected {self.planes_per_image}")
         return found
 
     def planes(self, expected: ImageFormat) -> Iterator[np.ndarray]:
@@ -61,41 +61,54 @@ class FieldFiles:
         ------
         Arrays (height, width) in the order of the channels.
         """
-        for label, path in self._labelled_paths():
+        for label, image in self._labelled_images():
             try:
-                yield from read_planes(path, expected=expected)
+                yield from image.planes(expected)
             except UnreadableImageError as error:
                 raise LostFieldError(f"{label}: {error.reason}") from None
 
-    def _labelled_paths(self) -> list[tuple[str, Path]]:
-        """Every file with what messages call it: its channel, or ``image`` where it holds them all."""
-        labels = self.channels if len(self.paths) == len(self.channels) else ("image",)
-        labelled = list(zip(labels, self.paths, strict=True))
-        if missing := [label for label, path in labelled if path is None]:
+    def _labelled_images(self) -> list[tuple[str, Image]]:
+        """Every image with what messages call it: its channel, or ``image`` where it holds them all."""
+        labels = self.channels if len(self.images) == len(self.channels) else ("image",)
+        labelled = list(zip(labels, self.images, strict=True))
+        if missing := [label for label, image in labelled if image is None]:
             raise LostFieldError(f"{', '.join(missing)}: no file")
-        return [(label, path) for label, path in labelled if path is not None]
+        return [(label, image) for label, image in labelled if image is not None]
 
 
-def list_fields(fields: pd.DataFrame, *, root: str | Path, channels: Sequence[str]) -> list[FieldFiles]:
-    """Turn a plate's field table into the files of its fields, in the table's order.
+def list_fields(
+    fields: pd.DataFrame, *, root: Path, channels: Sequence[str], z: int | None = None
+) -> list[FieldImages]:
+    """Turn a plate's field table into the images of its fields, in the table's order.
 
     Parameters
     ----------
     fields
-        ``well``, ``site`` and ``path_{channel}`` for every channel, or one ``path`` for files that hold
-        all channels; paths are relative to ``root``, null where there is no file.
+        ``well``, ``site`` and ``path_{channel}`` for every channel, or one ``path`` for images that hold all
+        channels; each a reference as :func:`cellmae.images.open_image` takes it, null where there is no image.
+    root
+        Folder that references are relative to.
+    channels
+        Names of the channels.
+    z
+        The plane to take of z stacks, from 0; None for the maximum over z.
     """
     columns = ["path"] if "path" in fields else [f"path_{channel}" for channel in channels]
     absent = [column for column in ("well", "site", *columns) if column not in fields]
     if absent:
         raise DataError(f"the field table lacks the columns {', '.join(absent)}: run the stage screen again")
-    root = Path(root)
-    paths = [
-        tuple(None if pd.isna(path) else root / path for path in row) for row in fields[columns].itertuples(index=False)
-    ]
+
+    def open_or_none(reference: object) -> Image | None:
+        if isinstance(reference, str):
+            return open_image(root, reference, z=z)
+        if isinstance(reference, Sequence | np.ndarray):
+            return open_image(root, [str(plane) for plane in reference], z=z)
+        return None
+
+    images = [tuple(map(open_or_none, row)) for row in fields[columns].itertuples(index=False)]
     return [
-        FieldFiles(str(well), int(site), row, tuple(channels))
-        for well, site, row in zip(fields["well"], fields["site"], paths, strict=True)
+        FieldImages(str(well), int(site), row, tuple(channels))
+        for well, site, row in zip(fields["well"], fields["site"], images, strict=True)
     ]
 
 
@@ -120,7 +133,7 @@ def map_fields(
         yield from dask.compute(*tasks, scheduler="threads", num_workers=threads, traverse=False)
 
 
-def survey_formats(fields: Sequence[FieldFiles], *, threads: int) -> tuple[ImageFormat | None, dict[int, str]]:
+def survey_formats(fields: Sequence[FieldImages], *, threads: int) -> tuple[ImageFormat | None, dict[int, str]]:
     """Read the header of every field and find the format that most of them have.
 
     Returns
@@ -128,7 +141,7 @@ def survey_formats(fields: Sequence[FieldFiles], *, threads: int) -> tuple[Image
     The plate's format (None where no header could be read; of equally frequent ones the larger), and the
     reason for each field, by its place in ``fields``, that is unreadable or of another format.
     """
-    found = dict(enumerate(map_fields(FieldFiles.format, fields, threads=threads)))
+    found = dict(enumerate(map_fields(FieldImages.format, fields, threads=threads)))
     lost = {place: str(error) for place, error in found.items() if isinstance(error, LostFieldError)}
     formats = {place: form for place, form in found.items() if isinstance(form, ImageFormat)}
     majority = _most_frequent(formats)

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAMPLED_FIELDS = 64
+from cellmae.tiles.kernels import is_flat, scale_plane
+from cellmae.tiles.preparation import Preparation
+
+SAMPLED_FIELDS = 32  # they are decoded twice
 SAMPLED_PIXELS = 2**16  # of each plane of a sampled field
 
 
@@ -17,20 +20,16 @@ class FieldSample:
     flat: np.ndarray
 
 
-def sample_field(planes: Iterable[np.ndarray]) -> FieldSample:
-    """Sample the planes of a field at the same places in each."""
+def sample_field(planes: Iterable[np.ndarray], preparation: Preparation) -> FieldSample:
+    """Sample the prepared planes of a field at the same places in each; flat is what was so before."""
     pixels, flat = [], []
-    for plane in planes:
+    for channel, plane in enumerate(planes):
+        prepared = preparation.apply(plane, channel)
         # An odd step walks through all columns of images whose width is a power of two.
-        step = max(1, plane.size // SAMPLED_PIXELS) | 1
-        pixels.append(plane.ravel()[::step])
+        step = max(1, prepared.size // SAMPLED_PIXELS) | 1
+        pixels.append(prepared.ravel()[::step])
         flat.append(is_flat(plane))
     return FieldSample(np.stack(pixels), np.array(flat))
-
-
-def is_flat(plane: np.ndarray) -> bool:
-    """Whether all pixels are equal."""
-    return bool(plane.min() == plane.max())
 
 
 def flat_everywhere(samples: Sequence[FieldSample]) -> np.ndarray:
@@ -56,15 +55,31 @@ class Scaling:
     foreground: float
 
     @classmethod
-    def fit(cls, samples: Sequence[FieldSample], *, percentiles: tuple[float, float]) -> "Scaling":
-        """Fit ranges and threshold to sampled fields; a channel that is flat in all of them is constant."""
+    def fit(
+        cls,
+        samples: Sequence[FieldSample],
+        *,
+        percentiles: tuple[float, float],
+        given: Sequence[tuple[float, float] | None] | None = None,
+    ) -> "Scaling":
+        """Fit ranges and threshold to sampled fields; a channel that is flat in all of them is constant.
+
+        Parameters
+        ----------
+        samples
+            Of fields from all over the plate.
+        percentiles
+            Of a channel's pixels, which become 0 and 255.
+        given
+            For each channel its range, or None where the percentiles say it; all of these by default.
+        """
         constant = flat_everywhere(samples)
-        ranges = [
-            (samples[0].pixels[channel, 0],) * 2
-            if constant[channel]
-            else _range([sample.pixels[channel] for sample in samples], percentiles)
-            for channel in range(len(constant))
-        ]
+        ranges = []
+        for channel, known in enumerate(given or [None] * len(constant)):
+            if constant[channel]:
+                ranges.append((samples[0].pixels[channel, 0],) * 2)
+            else:
+                ranges.append(known or _range([sample.pixels[channel] for sample in samples], percentiles))
         low, high = np.array(ranges, dtype=np.float64).T
         scaling = cls(low, high, 0.0)
         means = np.concatenate([scaling.apply(sample.pixels).mean(axis=0) for sample in samples])
@@ -83,20 +98,18 @@ class Scaling:
         """Scale pixels (channels, ...) to uint8."""
         scaled = np.empty(pixels.shape, np.uint8)
         for channel, plane in enumerate(pixels):
-            self.scale(plane, channel, out=scaled[channel])
+            self.scale(plane.reshape(1, -1), channel, out=scaled[channel].reshape(1, -1))
         return scaled
 
     def scale(self, plane: np.ndarray, channel: int, *, out: np.ndarray) -> None:
-        """Scale the pixels of one channel into an array uint8 of the same shape."""
+        """Scale the plane (y, x) of one channel into an array uint8 of the same shape."""
         if self.constant[channel]:
             out[...] = 0
             return
-        # Single precision where it holds the pixel type: faster than a table of all 16-bit values.
         low, high = float(self.low[channel]), float(self.high[channel])
-        scaled = plane.astype(np.result_type(plane.dtype, np.float32))
-        scaled -= low
-        scaled *= 255.0 / (high - low)
-        out[...] = np.rint(scaled.clip(0.0, 255.0, out=scaled), out=scaled)
+        if np.result_type(plane.dtype, np.float32) != np.float32:  # single precision does not hold such pixels
+            plane, low, high = (plane - low).astype(np.float32), 0.0, high - low
+        scale_plane(plane, low, 255.0 / (high - low), out)
 
 
 def _range(planes: Sequence[np.ndarray], percentiles: tuple[float, float]) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cellmae.errors import ConfigError
+from cellmae.tiles.kernels import count_bright, tile_sums
 
 LOW_CONTRAST, OUT_OF_FOCUS, SATURATED = "low contrast", "out of focus", "saturated"
 
@@ -75,50 +76,20 @@ def measure(field: np.ndarray, grid: Grid, *, foreground: float) -> Quality:
     taken of the whole field, so that the edges of tiles count for nothing.
     """
     covered = grid.crop(field)
-    channels, size = len(covered), grid.size
-    shape = (channels, len(grid.tops), len(grid.lefts))
-    mean, sd, focus, saturated = (np.empty(shape) for _ in range(4))
-    # Strips of one row of tiles in one channel stay in the processor's cache.
-    for channel, plane in enumerate(covered):
-        for row in range(len(grid.tops)):
-            strip = plane[row * size : (row + 1) * size]
-            mean[channel, row], sd[channel, row] = _mean_and_sd(strip, size)
-            focus[channel, row] = _mean_and_sd(_laplacian(plane, row * size, size), size)[1] ** 2
-            saturated[channel, row] = _tile_sums(strip == 255, size, np.uint32) / size**2
-    bright = covered.sum(axis=0, dtype=np.uint16) > foreground * channels
-    share = [_tile_sums(strip, size, np.uint32) / size**2 for strip in np.split(bright, shape[1])]
+    tiles, pixels = (len(grid.tops), len(grid.lefts)), grid.size**2
+    sums = np.zeros((len(covered), 5, *tiles), np.int64)
+    for plane, own in zip(covered, sums, strict=True):
+        tile_sums(plane, grid.size, own)
+    total, squares, full, bend, squared_bend = np.moveaxis(sums, 1, 0).reshape(5, len(covered), -1) / pixels
+    bright = np.zeros(tiles, np.int64)
+    count_bright(covered, grid.size, foreground * len(covered), bright)
     return Quality(
-        mean.reshape(channels, -1),
-        sd.reshape(channels, -1),
-        focus.reshape(channels, -1),
-        saturated.max(axis=0).ravel(),
-        np.concatenate(share),
+        mean=total,
+        sd=np.sqrt((squares - total**2).clip(0.0)),
+        focus=(squared_bend - bend**2).clip(0.0),
+        saturated=full.max(axis=0),
+        foreground=bright.ravel() / pixels,
     )
-
-
-def _tile_sums(strip: np.ndarray, size: int, dtype: type) -> np.ndarray:
-    """Sum each of the tiles that lie side by side in a strip (size, tiles * size)."""
-    return strip.reshape(size, -1, size).sum(axis=2, dtype=dtype).sum(axis=0)
-
-
-def _mean_and_sd(strip: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each tile in a strip of integers, from exact sums."""
-    mean = _tile_sums(strip, size, np.int64) / size**2
-    squares = np.square(strip, dtype=np.int32)
-    variance = _tile_sums(squares, size, np.int64) / size**2 - mean**2
-    return mean, np.sqrt(variance.clip(0.0))
-
-
-def _laplacian(plane: np.ndarray, top: int, size: int) -> np.ndarray:
-    """Laplacian of the rows ``top`` to ``top + size`` of a plane uint8, as int16."""
-    rows = np.arange(top - 1, top + size + 1).clip(0, len(plane) - 1)
-    padded = np.pad(plane[rows], ((0, 0), (1, 1)), mode="edge").astype(np.int16)
-    laplacian = padded[1:-1, 1:-1] * np.int16(-4)
-    laplacian += padded[:-2, 1:-1]
-    laplacian += padded[2:, 1:-1]
-    laplacian += padded[1:-1, :-2]
-    laplacian += padded[1:-1, 2:]
-    return laplacian
 
 
 def judge(

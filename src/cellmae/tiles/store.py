@@ -16,7 +16,7 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from cellmae.errors import DataError
-from cellmae.files import digest_bytes, digest_file
+from cellmae.files import fingerprint_bytes, fingerprint_file
 
 if TYPE_CHECKING:
     import xarray
@@ -49,7 +49,7 @@ class StoreWriter:
         path = chunk_path(self.folder, place)
         path.parent.mkdir(parents=True)
         path.write_bytes(field.data)
-        return digest_bytes(field.data)
+        return fingerprint_bytes(field.data)
 
     def finish(
         self,
@@ -228,7 +228,7 @@ def _find_damage(store: TileStore, *, verify: bool) -> list[str]:
             verdict = "is missing"
         elif found != size:
             verdict = f"has {found} bytes, expected {size}"
-        elif verify and digest_file(path) != digest:
+        elif verify and fingerprint_file(path) != digest:
             verdict = "was altered"
         else:
             continue

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cellmae.errors import DataError
 from cellmae.files import digest_bytes
-from cellmae.tiles.fields import FieldFiles
+from cellmae.tiles.fields import FieldImages
 from cellmae.tiles.quality import Grid, Quality
 
 PLACE_COLUMNS = ("plate", "well", "site", "field", "y", "x")
@@ -35,7 +35,7 @@ def read_tiles(path: str | Path) -> pd.DataFrame:
         raise DataError(f"{path} is no tile table ({line}): delete it and run snakemake again") from None
 
 
-def tile_rows(fields: Sequence[FieldFiles], qualities: Sequence[Quality], grid: Grid, *, plate: str) -> pd.DataFrame:
+def tile_rows(fields: Sequence[FieldImages], qualities: Sequence[Quality], grid: Grid, *, plate: str) -> pd.DataFrame:
     """Lay out the tiles of the stored fields, with their measures and without a verdict."""
     count = len(grid.tops) * len(grid.lefts)
     y, x = (corner.ravel() for corner in np.meshgrid(grid.tops, grid.lefts, indexing="ij"))
@@ -59,7 +59,7 @@ def _join(measures: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(measures).astype(np.float32)
 
 
-def lost_rows(fields: Sequence[FieldFiles], lost: Mapping[int, str], columns: pd.Index, *, plate: str) -> pd.DataFrame:
+def lost_rows(fields: Sequence[FieldImages], lost: Mapping[int, str], columns: pd.Index, *, plate: str) -> pd.DataFrame:
     """A row for each lost field, with the columns of the tile table."""
     names = [fields[place] for place in lost]
     rows = pd.DataFrame(

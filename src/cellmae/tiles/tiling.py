@@ -1,5 +1,6 @@
 """From the images of a plate to its store, its tile table and its manifest."""
 
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,19 @@ import pandas as pd
 
 from cellmae.errors import DataError
 from cellmae.files import atomic_path, digest_json, remove, write_manifest
+from cellmae.images import ImageFormat
 from cellmae.logging import logger, progress
 from cellmae.tiles import VERSION
-from cellmae.tiles.decode import ImageFormat
-from cellmae.tiles.fields import FieldFiles, LostFieldError, list_fields, map_fields, survey_formats
-from cellmae.tiles.intensity import SAMPLED_FIELDS, FieldSample, Scaling, flat_everywhere, is_flat, sample_field
+from cellmae.tiles.fields import FieldImages, LostFieldError, list_fields, map_fields, survey_formats
+from cellmae.tiles.intensity import SAMPLED_FIELDS, FieldSample, Scaling, flat_everywhere, sample_field
+from cellmae.tiles.kernels import is_flat
+from cellmae.tiles.preparation import (
+    ILLUMINATION_FIELDS,
+    Preparation,
+    estimate_gains,
+    prepared_shape,
+    read_gains,
+)
 from cellmae.tiles.quality import Grid, Quality, judge, measure
 from cellmae.tiles.store import STAGE, StoreWriter
 from cellmae.tiles.table import digest_table, lost_rows, tile_rows
@@ -34,13 +43,17 @@ class StoredField(NamedTuple):
 def tile_plate(
     fields: pd.DataFrame,
     *,
-    root: str | Path,
+    root: Path,
     channels: Sequence[str],
+    z: int | None = None,
     store: str | Path,
     table: str | Path,
     manifest: str | Path,
     size: int,
+    ranges: Mapping[str, Sequence[float]] | None = None,
     range_percentiles: Sequence[float],
+    illumination: str | None = None,
+    binning: float = 1,
     min_contrast: float,
     min_focus: float,
     max_saturated: float,
@@ -62,12 +75,21 @@ def tile_plate(
         Folder that the table's paths are relative to.
     channels
         Names of the channels, in the order of the store.
+    z
+        The plane to take of z stacks within a file, from 0; None for the maximum over z.
     store, table, manifest
         Files to write, each whole or not at all, the manifest last.
     size
         Edge of the tiles in pixels.
+    ranges
+        Pixel values that become 0 and 255, by channel; those of the other channels follow from the percentiles.
     range_percentiles
         Percentiles of a channel's pixels on the plate that become 0 and 255.
+    illumination
+        What planes are divided by: ``estimate`` it from the plate's fields, or files as
+        :func:`cellmae.tiles.preparation.read_gains` finds them; None leaves planes as they are.
+    binning
+        Pixels in both directions that are averaged to one, if need be in parts.
     min_contrast, min_focus, max_saturated
         Which tiles are kept: see :func:`cellmae.tiles.quality.judge`.
     max_lost_share
@@ -86,23 +108,25 @@ def tile_plate(
         raise DataError(f"{table}: the field table of the plate is empty: check screen.root and its metadata")
     remove(Path(manifest))
     plate = str(fields["plate"].iloc[0])
-    files = list_fields(fields, root=root, channels=channels)
+    files = list_fields(fields, root=root, channels=channels, z=z)
 
     form, lost = survey_formats(files, threads=threads)
     _require_enough(plate, files, lost, max_lost_share)
     assert form is not None, "some field was readable, so that there is a majority"
-    grid = Grid.over(form.height, form.width, size)
     usable = [place for place in range(len(files)) if place not in lost]
-    samples, useless = _sample_fields(files, usable, form, threads)
+    preparation = _prepare(files, usable, form, fields, root, illumination, binning, threads)
+    grid = Grid.over(*preparation.shape, size)
+    samples, useless = _sample_fields(files, usable, form, preparation, threads)
     if not samples:
         _require_enough(plate, files, lost | useless, max_lost_share)
     low, high = range_percentiles
-    scaling = Scaling.fit(samples, percentiles=(low, high))
-    ranges = scaling.ranges(channels)
+    given = [tuple(ranges[name]) if ranges and name in ranges else None for name in channels]
+    scaling = Scaling.fit(samples, percentiles=(low, high), given=given)
+    stored_ranges = scaling.ranges(channels)
 
     with atomic_path(store) as partial:
         writer = StoreWriter(partial)
-        stored, unstored = _store_fields(files, usable, form, scaling, grid, writer, threads)
+        stored, unstored = _store_fields(files, usable, form, preparation, scaling, grid, writer, threads)
         lost = dict(sorted((lost | unstored).items()))
         _require_enough(plate, files, lost, max_lost_share)
         places = [field.place for field in stored]
@@ -112,11 +136,13 @@ def tile_plate(
             digests=digests,
             fields=fields.iloc[places],
             channels=channels,
-            shape=(len(channels), form.height, form.width),
+            shape=(len(channels), *preparation.shape),
             attributes={
                 "version": VERSION,
                 "tile_size": size,
-                "ranges": ranges,
+                "ranges": stored_ranges,
+                "illumination": illumination,
+                "binning": binning,
                 "foreground_threshold": scaling.foreground,
                 "source_dtype": str(form.dtype),
             },
@@ -125,7 +151,7 @@ def tile_plate(
     tiles = tile_rows([files[place] for place in places], [field.quality for field in stored], grid, plate=plate)
     reasons = judge(
         tiles,
-        channels=[name for name, (low, high) in ranges.items() if low < high],
+        channels=[name for name, (low, high) in stored_ranges.items() if low < high],
         min_contrast=min_contrast,
         min_focus=min_focus,
         max_saturated=max_saturated,
@@ -139,7 +165,7 @@ def tile_plate(
         manifest,
         stage=STAGE,
         version=VERSION,
-        digest=digest_json([digests, list(channels), ranges, digest_table(rows)]),
+        digest=digest_json([digests, list(channels), stored_ranges, digest_table(rows)]),
         plate=plate,
         fields=len(stored),
         tiles=len(tiles),
@@ -148,10 +174,10 @@ def tile_plate(
         dropped=[
             {"well": files[place].well, "site": files[place].site, "reason": reason} for place, reason in lost.items()
         ],
-        shape=[len(stored), len(channels), form.height, form.width],
+        shape=[len(stored), len(channels), *preparation.shape],
         tile_size=size,
         channels=list(channels),
-        ranges=ranges,
+        ranges=stored_ranges,
     )
     logger.info(
         "%s: %d of %d fields stored, %d of %d tiles kept",
@@ -159,13 +185,35 @@ def tile_plate(
     )
 
 
+def _prepare(
+    files: Sequence[FieldImages],
+    usable: Sequence[int],
+    form: ImageFormat,
+    fields: pd.DataFrame,
+    root: Path,
+    illumination: str | None,
+    binning: float,
+    threads: int,
+) -> Preparation:
+    shape = prepared_shape(form, binning)
+    if illumination is None:
+        return Preparation(shape)
+    if illumination == "estimate":
+        drawn = np.random.default_rng(SAMPLE_SEED).permutation(usable)[:ILLUMINATION_FIELDS]
+        return Preparation(shape, estimate_gains([files[place] for place in sorted(drawn)], form, threads=threads))
+    name = str(fields["plate_name"].iloc[0])
+    return Preparation(
+        shape, read_gains(illumination, root=root, plate=name, channels=files[0].channels, form=form)
+    )
+
+
 def _sample_fields(
-    files: Sequence[FieldFiles], usable: Sequence[int], form: ImageFormat, threads: int
+    files: Sequence[FieldImages], usable: Sequence[int], form: ImageFormat, preparation: Preparation, threads: int
 ) -> tuple[list[FieldSample], dict[int, str]]:
     """Sample fields in random order until there are enough; return also those that say nothing, with reasons."""
 
     def sample(place: int) -> FieldSample:
-        return sample_field(files[place].planes(form))
+        return sample_field(files[place].planes(form), preparation)
 
     drawn = np.random.default_rng(SAMPLE_SEED).permutation(usable).tolist()
     useless: dict[int, str] = {}
@@ -188,9 +236,10 @@ def _sample_fields(
 
 
 def _store_fields(
-    files: Sequence[FieldFiles],
+    files: Sequence[FieldImages],
     usable: Sequence[int],
     form: ImageFormat,
+    preparation: Preparation,
     scaling: Scaling,
     grid: Grid,
     writer: StoreWriter,
@@ -198,12 +247,16 @@ def _store_fields(
 ) -> tuple[list[StoredField], dict[int, str]]:
     """Scale, write and measure every usable field; return those on disk, and the reasons for the others."""
 
+    own = threading.local()
+
     def store_field(place: int) -> StoredField:
-        field = np.empty((len(scaling.low), form.height, form.width), np.uint8)
+        if not hasattr(own, "field"):
+            own.field = np.empty((len(scaling.low), *preparation.shape), np.uint8)
+        field = own.field
         for channel, plane in enumerate(files[place].planes(form)):
             if is_flat(plane) and not scaling.constant[channel]:
                 raise LostFieldError(f"{files[place].channels[channel]}: flat, every pixel is {plane.flat[0]}")
-            scaling.scale(plane, channel, out=field[channel])
+            scaling.scale(preparation.apply(plane, channel), channel, out=field[channel])
         return StoredField(place, writer.write(place, field), measure(field, grid, foreground=scaling.foreground))
 
     stored: list[StoredField] = []
@@ -218,7 +271,7 @@ def _store_fields(
     return stored, lost
 
 
-def _require_enough(plate: str, files: Sequence[FieldFiles], lost: Mapping[int, str], max_lost_share: float) -> None:
+def _require_enough(plate: str, files: Sequence[FieldImages], lost: Mapping[int, str], max_lost_share: float) -> None:
     if len(lost) < len(files) and len(lost) <= max_lost_share * len(files):
         return
     reasons = [f"{files[place].name}: {reason}" for place, reason in sorted(lost.items())]

@@ -56,8 +56,10 @@ class Layout(Protocol):
     def images(self, plate: Plate) -> pd.DataFrame:
         """List the image files of a plate.
 
-        A row a file: ``well``, ``row``, ``column``, ``site``, ``channel`` (one of :meth:`channel_ids`; null where
-        a file holds all channels), ``path`` relative to the root, ``size`` in bytes, ``mtime_ns``.
+        A row an image: ``well``, ``row``, ``column``, ``site``, ``channel`` (one of :meth:`channel_ids`; null where
+        an image holds all channels), ``path``, a reference relative to the root as :func:`cellmae.images.open_image`
+        takes it, ``size`` in bytes, ``mtime_ns``. If there are z stacks whose planes are images of their own, also
+        ``z``, their number, from 1.
         """
 
     def channel_ids(self) -> dict[str, str]:
@@ -68,7 +70,7 @@ class Layout(Protocol):
 
 
 def existing_root(root: Path) -> Path:
-    """Return the folder of the plates; :class:`ConfigError` where there is none."""
+    """Return the folder of the plates, on disk or in object storage; :class:`ConfigError` where there is none."""
     if not root.is_dir():
         raise ConfigError(f"screen.root: the folder {root} does not exist; give the folder that holds the plates")
     return root

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cellmae.errors import ConfigError, DataError
+from cellmae.locations import location
 from cellmae.screen.layouts.layout import ImagedPlates, existing_root
 from cellmae.screen.listing import listing
 from cellmae.screen.metadata import as_label, as_text, column_names, read_metadata
@@ -27,7 +28,7 @@ class RxRx3Layout:
     has_images = True
 
     def __init__(self, screen: Mapping[str, Any]) -> None:
-        self.root = Path(screen["root"])
+        self.root = location(screen["root"], key="screen.root")
         self._channels = {str(number): name for number, name in enumerate(screen["channels"], start=1)}
         self._pattern = FilePattern(IMAGES, list(self._channels), key="screen.root")
 

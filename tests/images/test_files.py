@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellmae.tiles.decode import MAX_DECODED_BYTES, ImageFormat, UnreadableImageError, read_format, read_planes
+from cellmae.images import ImageFormat, UnreadableImageError
+from cellmae.images.files import ImageFile
+from cellmae.images.image import MAX_DECODED_BYTES
 
 PIXELS = np.random.default_rng(0).integers(0, 4000, (40, 60), dtype=np.uint16)
+
+
+def read_format(path: Path) -> ImageFormat:
+    return ImageFile(path).format()
+
+
+def read_planes(path: Path, *, expected: ImageFormat | None = None) -> np.ndarray:
+    return ImageFile(path).planes(expected)
 
 
 def write_png(path: Path, pixels: np.ndarray) -> Path:
@@ -113,7 +123,7 @@ def test_a_flipped_byte_in_a_png_is_noticed(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"", "file is empty"),
-        (b"<html>404</html>", "neither PNG nor TIFF"),
+        (b"<html>404</html>", "neither PNG, TIFF nor JPEG 2000"),
         (b"\x89PNG\r\n\x1a\n", "header is cut off"),
     ],
 )

@@ -1,0 +1,120 @@
+"""TIFF, by tifffile: it comes in too many shapes for anything else.
+
+Planes that lie in the file as in memory are taken from its bytes without a copy.
+"""
+
+import io
+from typing import BinaryIO, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from cellmae.images.image import ImageFormat, RefusedError, require
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class Stack(NamedTuple):
+    """How the planes of a file are ordered: their format with z projected, and the sizes and the order of axes."""
+
+    form: ImageFormat
+    sizes: dict[str, int]  # of the leading axes, outermost first; among "C" and "Z"
+
+
+def read_format(file: BinaryIO) -> ImageFormat:
+    """Read the header of an open file."""
+    with _open(file) as tiff:
+        return _stack(tiff).form
+
+
+def decode(data: bytes, expected: ImageFormat | None, *, z: int | None = None) -> np.ndarray:
+    """Decode the bytes of a file to (planes, height, width).
+
+    Parameters
+    ----------
+    data
+        The file: one page a plane, a hyperstack of ImageJ, or OME-TIFF; interleaved channels come first, too.
+    expected
+        The format that the header must announce.
+    z
+        The plane of a z stack to take, from 0; None for the maximum over z.
+    """
+    with _open(io.BytesIO(data)) as tiff:
+        form, sizes = _stack(tiff)
+        require(form, expected)
+        _require_whole(tiff, len(data))
+        pixels = _view(tiff, data)
+        if pixels is None:
+            pixels = tiff.asarray(series=0, maxworkers=1)
+            if tiff.series[0].axes.endswith("S"):
+                pixels = np.moveaxis(pixels, -1, 0)
+    if sizes.get("Z", 1) > 1:
+        pixels = pixels.reshape(*sizes.values(), form.height, form.width)
+        axis = list(sizes).index("Z")
+        if z is not None and z >= sizes["Z"]:
+            raise RefusedError(f"{sizes['Z']} z planes, the plane {z + 1} was asked for")
+        pixels = pixels.max(axis=axis) if z is None else pixels.take(z, axis=axis)
+    return np.ascontiguousarray(pixels.reshape(form.shape), dtype=form.dtype)
+
+
+def _open(file: BinaryIO) -> tifffile.TiffFile:
+    # OME metadata may make other files part of a series; a path in the screen means this file alone.
+    return tifffile.TiffFile(file, is_ome=False)
+
+
+def _stack(tiff: tifffile.TiffFile) -> Stack:
+    series = tiff.series[0]
+    page = series.keyframe
+    kind = tifffile.PHOTOMETRIC(page.photometric)
+    if kind != tifffile.PHOTOMETRIC.MINISBLACK:
+        raise RefusedError(f"a picture of kind {kind.name}, expected plain grey planes")
+    if page.dtype is None or page.dtype.kind not in "uif":
+        raise RefusedError(f"pixels of type {page.dtype}, expected integers or floats")
+    axes, shape = series.axes, series.shape
+    if axes.endswith("S"):
+        axes, shape = f"S{axes[:-1]}", (shape[-1], *shape[:-1])
+    sizes = {axis: size for axis, size in zip(axes[:-2], shape[:-2], strict=True) if size > 1}
+    if len(sizes) == 1 and (told := _ome_sizes(page.description, next(iter(sizes.values())))):
+        sizes = told
+    unknown = [axis for axis in sizes if axis != "Z"]
+    if len(unknown) > 1 or "T" in sizes:
+        raise RefusedError(f"a stack of shape {shape} (axes {axes}), expected (y, x), (channel, y, x) or with z planes")
+    planes = sizes[unknown[0]] if unknown else 1
+    return Stack(ImageFormat(planes, *shape[-2:], page.dtype.newbyteorder("=")), sizes)
+
+
+def _ome_sizes(description: str, pages: int) -> dict[str, int] | None:
+    """Return the sizes of the axes above the planes as OME metadata has them, if they account for all pages."""
+    if "<OME" not in description:
+        return None
+    pixels = ElementTree.fromstring(description).find(".//{*}Pixels")
+    if pixels is None:
+        return None
+    order = reversed(pixels.get("DimensionOrder", "XYCZT")[2:])
+    sizes = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in order}
+    return {axis: size for axis, size in sizes.items() if size > 1} if np.prod([*sizes.values()]) == pages else None
+
+
+def _view(tiff: tifffile.TiffFile, data: bytes) -> np.ndarray | None:
+    """Return plain pixels as a view of the file's bytes; None where they are compressed, scattered or swapped."""
+    series = tiff.series[0]
+    offset, page = series.dataoffset, series.keyframe
+    native = page.dtype is not None and page.dtype.newbyteorder(tiff.byteorder).isnative
+    if offset is None or page.is_tiled or not native or page.fillorder != 1 or page.bitspersample % 8:
+        return None
+    if series.axes.endswith("S") or offset % page.dtype.itemsize:
+        return None
+    return np.frombuffer(data, page.dtype.newbyteorder("="), count=int(np.prod(series.shape)), offset=offset)
+
+
+def _require_whole(tiff: tifffile.TiffFile, size: int) -> None:
+    """Refuse files that end before their last strip or lack one: tifffile would fill some such gaps with zeros."""
+    for page in tiff.series[0].pages:
+        if page is None:
+            continue  # pages of a contiguous series share their frame; its extent is checked with the first
+        if not all(page.databytecounts):
+            raise RefusedError("truncated or damaged (a strip is missing)")
+        end = max(start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True))
+        if end > size:
+            raise RefusedError(f"truncated ({size} bytes, pixels end at {end})")
