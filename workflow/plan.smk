@@ -42,7 +42,8 @@ def training_plates(model):
 def has_tiles(plate):
     """Say whether there are tiles of a removed plate that models of today can be trained on."""
     path = Path(f"{RESULTS}/tiles/{plate}.json")
-    manifest = read_manifest(path, stage="tiles") if path.exists() else {}
+    stored = path.with_suffix(".stored").exists()
+    manifest = read_manifest(path, stage="tiles") if path.exists() and stored else {}
     wanted = {"tile_size": config["tiles"]["size"], "channels": CHANNELS}
     return all(manifest.get(key) == value for key, value in wanted.items())
 
@@ -95,6 +96,18 @@ def batch_files(pattern):
     return files
 
 
+def readers_of_tiles(pattern):
+    """Return an input function: the embeddings, by all models, of a plate and of those that AdaBN reads it for."""
+
+    def files(wildcards):
+        batch = PLATES[wildcards.plate].batch
+        shared = any(adapts(MODELS[model]) for model in IMAGED)
+        plates = [plate for plate in PLATES if plate == wildcards.plate or (shared and PLATES[plate].batch == batch)]
+        return expand(pattern, model=IMAGED, plate=plates)
+
+    return files
+
+
 def fit_files(pattern):
     """Return an input function: a file of each plate that an alignment is fitted on."""
     return lambda wildcards: expand(
@@ -106,7 +119,7 @@ def fit_files(pattern):
 
 def without_plates(spec):
     """Return a model's or an alignment's configuration less what says which plates it is fitted on, or with what."""
-    other = ("plates", "refit", "validation_plates", "gpus")
+    other = ("plates", "refit", "validation_plates", "gpus", "nodes")
     return {key: value for key, value in spec.items() if key not in other}
 
 
@@ -128,7 +141,7 @@ def check_model(model, spec):
     try:
         check_spec(spec, channels=len(CHANNELS), crop_size=config["tiles"]["size"])
         if model in TRAINED:
-            Plan.from_spec(spec).check_ranks(spec["gpus"])
+            Plan.from_spec(spec).check_ranks(spec["gpus"] * spec["nodes"])
     except CellmaeError as error:
         message = re.sub(r"^models\.", f"models.{model}.", str(error))
         raise CellmaeError(message) from None
@@ -190,7 +203,11 @@ try:
     SCREEN = config["screen"]
     ROOT = SCREEN.get("root", "")  # a screen of profiles has none
     CHANNELS = SCREEN.get("channels", [])
-    TILING = {key: value for key, value in config["tiles"].items() if key != "pixel_size"}
+    TILING = {
+        key: value
+        for key, value in config["tiles"].items()
+        if key not in ("pixel_size", "after_embedding")
+    }
     if config["tiles"]["pixel_size"] is not None:
         TILING["binning"] = config["tiles"]["pixel_size"] / SCREEN["pixel_size"]
     Z_PLANE = None if SCREEN.get("z", "max") == "max" else SCREEN["z"] - 1
@@ -201,6 +218,8 @@ try:
     MASKED = models_that("masked")
     LABELLED = models_that("labelled")
     IMAGED = models_that("needs_images")
+    RETIRE = config["tiles"]["after_embedding"] if IMAGED else "keep"
+    RETIRED = [] if RETIRE == "keep" else [f"{RESULTS}/tiles/{plate}.{RETIRE}d" for plate in PLATES]
     TRAINING_PLATES = {model: training_plates(model) for model in TRAINED}
     ALIGNMENTS = config["alignments"]
     RANKED = [

@@ -29,12 +29,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     remove(partial)
     try:
         yield partial
-        if path.is_dir():
-            remove(path)
+        old = path.with_name(f".{path.name}.old")
+        if path.is_dir():  # which nothing replaces in one step: for a moment neither is there, and never half of one
+            remove(old)
+            os.replace(path, old)
         os.replace(partial, path)
     except BaseException:
         remove(partial)
         raise
+    remove(old)
 
 
 def remove(path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a job says while it works: a log file, a progress bar for people, and errors that fit on one line."""
 
+import errno
 import logging
 import sys
 import time
@@ -7,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -15,6 +16,13 @@ from cellmae.errors import CellmaeError
 
 SECONDS_BETWEEN_LOG_LINES = 30.0
 LOG_FORMAT, LOG_DATE_FORMAT = "%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"
+
+DISK_REMEDIES = {
+    errno.ENOSPC: "free some space, or choose another folder for results, and run again; what is done stays",
+    errno.EDQUOT: "free some of your quota, or choose another folder for results, and run again; what is done stays",
+    errno.EROFS: "choose a folder for results that can be written to",
+    errno.EACCES: "choose a folder for results that can be written to",
+}
 
 logger = logging.getLogger("cellmae")
 Item = TypeVar("Item")
@@ -24,8 +32,8 @@ Item = TypeVar("Item")
 def job_log(path: str | Path) -> Iterator[logging.Logger]:
     """Send logging, warnings and a failure's traceback to the log file of a job.
 
-    A :class:`CellmaeError` ends the process with status 1 and its message alone; any other exception is
-    logged with its traceback and raised again.
+    A :class:`CellmaeError`, and a disk that is full or cannot be written to, end the process with status 1 and a
+    message alone; any other exception is logged with its traceback and raised again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,17 +49,23 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
             warnings.simplefilter("default")
             yield logger
     except CellmaeError as error:
-        logger.error("%s", error)
-        print(f"cellmae: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except BaseException:
+        _leave_with(str(error))
+    except BaseException as error:
         logger.exception("the job failed")
+        if isinstance(error, OSError) and (remedy := DISK_REMEDIES.get(error.errno or 0)):
+            _leave_with(f"{error}: {remedy}")
         raise
     finally:
         logging.captureWarnings(False)
         root.setLevel(level)
         root.removeHandler(handler)
         handler.close()
+
+
+def _leave_with(message: str) -> NoReturn:
+    logger.error("%s", message)
+    print(f"cellmae: {message}", file=sys.stderr)
+    raise SystemExit(1) from None
 
 
 def progress(items: Iterable[Item], *, description: str, unit: str, total: int | None = None) -> Iterator[Item]:

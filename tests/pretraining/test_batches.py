@@ -7,7 +7,7 @@ import torch
 
 from cellmae.errors import DataError
 from cellmae.models import read_model
-from cellmae.pretraining import Plan, granted_ranks, pretrain
+from cellmae.pretraining import Plan, granted_nodes, granted_ranks, pretrain
 from cellmae.pretraining.labels import choose_classes, encode, perturbations
 from cellmae.pretraining.plates import open_plates
 
@@ -133,3 +133,15 @@ def test_fewer_gpus_than_wanted_are_said(caplog):
     assert not caplog.messages
     assert granted_ranks(1, wanted=4) == 1
     assert "start snakemake with --resources gpu=4" in caplog.text
+
+
+def test_nodes_are_those_of_a_slurm_job(caplog, monkeypatch, tmp_path):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert granted_nodes(1) == 1
+    assert not caplog.messages
+    assert granted_nodes(2) == 1
+    assert "this is no Slurm job" in caplog.text
+    (tmp_path / "srun").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert granted_nodes(2) == 2

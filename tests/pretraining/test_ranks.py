@@ -1,6 +1,7 @@
 """Trainings in several processes: the same result as in one, a common end, and a common resumption."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 
 def train(plates, folder, **changes):
-    ranks = changes.pop("ranks", 1)
-    pretrain(SPEC | changes, **plates.arguments(folder), ranks=ranks)
+    ranks, nodes = changes.pop("ranks", 1), changes.pop("nodes", 1)
+    pretrain(SPEC | changes, **plates.arguments(folder), ranks=ranks, nodes=nodes)
     return load_file(folder / "encoder.safetensors")
 
 
@@ -45,6 +46,43 @@ def test_two_ranks_train_as_one(plates, tmp_path):
     columns = ["loss", "mse", "fourier", "gradient_norm", "masked_r2", "eval_r2"]
     one, other = (untimed(tmp_path / name)[columns] for name in ("alone", "together"))
     np.testing.assert_allclose(one, other, rtol=1e-3)
+
+
+# Starts its command once a node, all of them on this machine, and ends the others when one fails: what we ask srun for.
+SRUN = """#!/bin/bash
+while [[ $1 == --* ]]; do
+  [[ $1 == --nodes=* ]] && nodes=${1#*=}
+  shift
+done
+trap 'kill $(jobs -p); wait' TERM
+for ((node = 0; node < nodes; node++)); do SLURM_NODEID=$node "$@" & done
+for ((node = 0; node < nodes; node++)); do wait -n || { kill $(jobs -p); exit 1; }; done
+"""
+
+
+@pytest.fixture
+def slurm_job(tmp_path_factory, monkeypatch):
+    """Make it look as if this process was the first of a Slurm job."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "srun").write_text(SRUN)
+    (folder / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.setenv("SLURM_JOB_ID", str(os.getpid()))
+
+
+def test_two_nodes_train_as_one(plates, tmp_path, slurm_job):
+    alone = train(plates, tmp_path / "alone")
+    with job_log(tmp_path / "log"):
+        together = train(plates, tmp_path / "together", nodes=2)
+    assert (tmp_path / "log").read_text().count("2 ranks") == 2
+    assert_alike(together, alone)
+    assert not list((tmp_path / "together").glob(".ranks-*"))
+
+
+def test_a_failing_node_is_reported_in_one_line(plates, tmp_path, slurm_job):
+    arguments = plates.arguments(tmp_path) | {"channels": ["nuclei", "er"]}
+    with pytest.raises(DataError, match=r"a rank of the training failed.*screen\.channels: the tiles have"):
+        pretrain(SPEC, **arguments, nodes=2)
 
 
 def test_ranks_that_share_a_batch_unevenly_are_refused(plates, tmp_path):

@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image
 
 from cellmae.errors import DataError
-from cellmae.screen import estimate_cost, index_fields, index_wells, plates, summarise
+from cellmae.screen import Cost, announce, estimate_cost, index_fields, index_wells, plates, summarise
 
 
 def tables(screen) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -102,6 +102,28 @@ def test_a_broken_image_does_not_hide_the_cost(tmp_path):
 def test_cost_of_nothing_is_unknown(tmp_path):
     fields = pd.DataFrame({"path": [None], "size": [0]})
     assert estimate_cost(fields, root=tmp_path, channels=1, tile_size=5, training_crops={}) is None
+
+
+def test_the_cost_is_announced_with_the_room_that_there_is(tmp_path):
+    def cost(store_bytes):
+        return Cost(10, 10, 1, image_bytes=2000, store_bytes=store_bytes, tile_size=5, grid_crops=4, training_crops={})
+
+    said = announce(cost(3000), tmp_path / "results/new")
+    assert "2.0 kB of images become 3.0 kB of tiles" in said
+    assert "3.0 kB of them still to write" in said
+    assert "too little" not in said
+    chunk = tmp_path / "results/tiles/p.zarr/images/c/0/0/0/0"
+    chunk.parent.mkdir(parents=True)
+    chunk.write_bytes(bytes(1000))
+    assert "2.0 kB of them still to write" in announce(cost(3000), tmp_path / "results")
+    assert announce(cost(10**18), tmp_path / "results").endswith("tiling will stop when the disk is full")
+
+
+def test_binned_fields_cost_less(tmp_path):
+    Image.new("L", (40, 20)).save(tmp_path / "field.png")
+    fields = pd.DataFrame({"path": ["field.png"], "size": [1]})
+    cost = estimate_cost(fields, root=tmp_path, channels=1, tile_size=5, binning=2, training_crops={})
+    assert (cost.height, cost.width, cost.store_bytes, cost.grid_crops) == (10, 20, 200, 8)
 
 
 def test_text_is_aligned_and_short_for_many_batches(rxrx3):

@@ -7,10 +7,10 @@ import pytest
 import xarray
 
 from cellmae.errors import DataError
-from cellmae.tiles import open_store
+from cellmae.tiles import CropSource, archive_store, open_store
 from cellmae.tiles.store import chunk_path
 
-from .conftest import CHANNELS, SyntheticPlate
+from .conftest import CHANNELS, SyntheticPlate, write_image
 
 
 @pytest.fixture
@@ -95,3 +95,66 @@ def test_no_store_is_a_plain_error(tiled: SyntheticPlate) -> None:
     for path in (tiled.root / "absent.zarr", tiled.root / "images"):
         with pytest.raises(DataError, match="holds no store"):
             open_store(path)
+
+
+def test_an_archived_store_holds_the_same_fields(tiled: SyntheticPlate) -> None:
+    before = open_store(tiled.store)
+    pixels = before.images.values
+    archive_store(tiled.store)
+    after = open_store(tiled.store, verify=True)
+    assert after.is_archived
+    assert not before.is_archived
+    assert np.array_equal(after.images.values, pixels)
+    assert np.array_equal(after.field(3), pixels[3])
+    assert after.digests == before.digests
+    assert after.attributes == before.attributes
+    assert after.fields.equals(before.fields)
+    assert [path.name for path in tiled.store.parent.iterdir() if path.name.startswith(".")] == []
+    archive_store(tiled.store)  # once more changes nothing
+    assert open_store(tiled.store, verify=True).digests == before.digests
+
+
+def test_an_archived_store_gives_the_same_crops(tiled: SyntheticPlate) -> None:
+    def batch() -> np.ndarray:
+        return CropSource([tiled.store], [tiled.table], size=16, crops="random").batch(3, seed=0, batch_size=8)
+
+    before = batch()
+    archive_store(tiled.store)
+    assert np.array_equal(batch(), before)
+
+
+def test_an_altered_store_is_not_archived(tiled: SyntheticPlate) -> None:
+    with chunk_path(tiled.store, 0).open("r+b") as file:
+        file.write(bytes(100))
+    with pytest.raises(DataError, match="1 of 6 fields are damaged"):
+        archive_store(tiled.store)
+    assert not open_store(tiled.store).is_archived
+
+
+def test_an_archive_of_images_is_smaller(plate: SyntheticPlate) -> None:
+    for place in range(6):  # half of each field is black
+        for channel in (0, 1):
+            plate.pixels[place, channel, 24:] = 100
+            write_image(plate.image(place, CHANNELS[channel]), plate.pixels[place, channel])
+    plate.tile()
+    archive_store(plate.store)
+    assert all(chunk_path(plate.store, field).stat().st_size < 0.6 * 2 * 48 * 56 for field in range(6))
+
+
+@pytest.mark.parametrize("damage", ["delete", "cut", "alter"])
+def test_damage_to_an_archive_is_noticed(tiled: SyntheticPlate, damage: str) -> None:
+    archive_store(tiled.store)
+    path = chunk_path(tiled.store, 2)
+    data = path.read_bytes()
+    if damage == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(data[:100] if damage == "cut" else data[:-20] + bytes(20))
+    with pytest.raises(DataError, match=r"1 of 6 fields are damaged: images/c/2"):
+        open_store(tiled.store, verify=True)
+
+
+def test_a_deleted_store_says_how_to_get_it_back(tiled: SyntheticPlate) -> None:
+    shutil.rmtree(tiled.store)
+    with pytest.raises(DataError, match="--forcerun tile_plate"):
+        open_store(tiled.store)

@@ -101,7 +101,7 @@ def test_one_file_with_all_channels_gives_the_same_store(plate: SyntheticPlate, 
     assert open_store(joined.store).digests == open_store(plate.store).digests
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "float32", "float64"])
 def test_other_pixel_types(make_plate: PlateMaker, dtype: str) -> None:
     plate = make_plate(suffix=".tif")
     for place, channel in itertools.product(range(6), (0, 1)):
@@ -110,6 +110,16 @@ def test_other_pixel_types(make_plate: PlateMaker, dtype: str) -> None:
     images = open_store(plate.store).images
     assert images.dtype == np.uint8
     assert (int(images.min()), int(images.max())) == (0, 255)
+
+
+def test_a_given_range_takes_the_place_of_percentiles(plate: SyntheticPlate) -> None:
+    plate.tile(ranges={"er": [500, 1500]})
+    store = open_store(plate.store)
+    assert store.attributes["ranges"]["er"] == [500.0, 1500.0]
+    assert store.attributes["ranges"]["nuclei"] != [500.0, 1500.0]
+    expected = np.rint((plate.pixels[:, 1].astype(float) - 500).clip(0, 1000) * 0.255)
+    assert np.abs(store.images.values[:, 1] - expected).max() <= 1  # single precision may round a half the other way
+    assert (store.images.values[:, 1] == expected).mean() > 0.999
 
 
 def damage(plate: SyntheticPlate, kind: str) -> None:
@@ -287,5 +297,5 @@ def test_absolute_paths_and_tables_read_from_parquet(plate: SyntheticPlate, tmp_
     for channel in CHANNELS:
         plate.fields[f"path_{channel}"] = [str(plate.image(place, channel)) for place in range(6)]
     plate.fields.to_parquet(tmp_path / "fields.parquet")
-    plate.tile(fields=pd.read_parquet(tmp_path / "fields.parquet"), root="elsewhere")
+    plate.tile(fields=pd.read_parquet(tmp_path / "fields.parquet"), root=Path("elsewhere"))
     assert read_manifest(plate.manifest, stage="tiles")["fields"] == 6

@@ -7,8 +7,10 @@ rule embed_plate:
     input:
         table=rules.tile_plate.output.table,
         tiles=rules.tile_plate.output.manifest,
+        store=rules.tile_plate.output.stored,
         model=f"{RESULTS}/models/{{model}}/model.yaml",
         batch=batch_files(rules.tile_plate.output.manifest),
+        batch_stores=batch_files(rules.tile_plate.output.stored),
     output:
         wells=f"{RESULTS}/embeddings/{{model}}/{{plate}}.h5ad",
         manifest=f"{RESULTS}/embeddings/{{model}}/{{plate}}.json",
@@ -31,6 +33,35 @@ rule embed_plate:
         "Embedding {wildcards.plate} with {wildcards.model}"
     script:
         "../scripts/embed_plate.py"
+
+
+if RETIRE != "keep":
+
+    rule retire_tiles:
+        input:
+            embeddings=readers_of_tiles(rules.embed_plate.output.manifest),
+            models=expand(rules.pretrain_model.output.record, model=TRAINED),
+            blocks=expand(rules.rank_blocks.output.blocks, model=RANKED),
+        output:
+            retired=f"{RESULTS}/tiles/{{plate}}.{RETIRE}d",
+        log:
+            f"{RESULTS}/logs/tiles/{{plate}}.{RETIRE}d.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/tiles/{{plate}}.{RETIRE}d.tsv"
+        conda:
+            "../../envs/maps.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=120,
+        params:
+            store=f"{RESULTS}/tiles/{{plate}}.zarr",
+            stored=rules.tile_plate.output.stored,
+            how=RETIRE,
+        message:
+            "Tiles of {wildcards.plate}: {params.how}"
+        script:
+            "../scripts/retire_tiles.py"
 
 
 rule embed_features:
@@ -71,4 +102,5 @@ rule embeddings:
             model=MODELS,
             plate=PLATES,
         ),
+        RETIRED,
     localrule: True

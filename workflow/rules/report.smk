@@ -23,6 +23,7 @@ rule write_report:
             else []
         ),
         comparison=rules.compare_models.output.comparison,
+        retired=RETIRED,
     output:
         page=report(
             f"{RESULTS}/report/index.html",

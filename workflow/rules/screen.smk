@@ -125,6 +125,7 @@ rule summarise_screen:
         runtime=30,
     params:
         version=cellmae.screen.VERSION,
+        results=RESULTS,
         root=ROOT,
         channels=CHANNELS,
         tile_size=TILING["size"],

@@ -6,9 +6,13 @@ import cellmae.tiles
 rule tile_plate:
     input:
         fields=rules.index_fields.output.fields,
+        # First said what the run will cost, then spent it; what other plates add to that changes nothing here.
+        summary=ancient(rules.summarise_screen.output.json),
     output:
         table=f"{RESULTS}/tiles/{{plate}}.parquet",
         manifest=f"{RESULTS}/tiles/{{plate}}.json",
+        # Stands for the store: no output itself, as Snakemake would put a file of its own into the folder.
+        stored=f"{RESULTS}/tiles/{{plate}}.stored",
     log:
         f"{RESULTS}/logs/tiles/{{plate}}.log",
     benchmark:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from cellmae.fitted import remember_plates
 from cellmae.logging import job_log
-from cellmae.pretraining import granted_ranks, pretrain
+from cellmae.pretraining import granted_nodes, granted_ranks, pretrain
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
@@ -21,4 +21,5 @@ if __name__ == "__main__":
             folder=folder,
             threads=snakemake.threads,
             ranks=granted_ranks(snakemake.resources.gpu, wanted=snakemake.resources.wanted_gpus),
+            nodes=granted_nodes(snakemake.resources.nodes),
         )

@@ -1,9 +1,11 @@
+import sys
+
 import pandas as pd
 
 from cellmae.files import atomic_path, write_json
 from cellmae.locations import location
 from cellmae.logging import job_log
-from cellmae.screen import estimate_cost, read_fields, read_wells, summarise, survey
+from cellmae.screen import announce, estimate_cost, read_fields, read_wells, summarise, survey
 
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
@@ -29,3 +31,5 @@ if __name__ == "__main__":
         write_json(snakemake.output.json, summary.as_json())
         with atomic_path(snakemake.output.text) as partial:
             partial.write_text(summary.as_text())
+        if summary.cost is not None:
+            print(f"cellmae: {announce(summary.cost, params.results)}", file=sys.stderr)

@@ -8,7 +8,7 @@ VERSION = 2
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "launch": ["granted_ranks"],
+        "launch": ["granted_nodes", "granted_ranks"],
         "history": ["read_history"],
         "plan": ["Plan"],
         "run": ["pretrain"],

@@ -1,8 +1,11 @@
-"""One training in many processes: ``torchrun`` as a child that shares this process's fate."""
+"""One training in many processes: ``torchrun``, here or on each node of a Slurm job, shares this process's fate."""
 
 import ctypes
 import logging
+import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,9 +21,10 @@ from cellmae.pretraining.interruption import deferred_interruption
 
 SECONDS_BETWEEN_LOOKS = 0.2
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+FIRST_PORT, PORTS = 29400, 4096  # where the ranks of several nodes meet; jobs that share a node take different ones
 
 
-def train_in_ranks(arguments: Mapping[str, Any], *, ranks: int) -> None:
+def train_in_ranks(arguments: Mapping[str, Any], *, ranks: int, nodes: int = 1) -> None:
     """Call :func:`cellmae.pretraining.pretrain` in several processes at once, and wait for them.
 
     A signal to stop is passed on, so that the training ends with a checkpoint; a rank that dies ends the others.
@@ -30,19 +34,26 @@ def train_in_ranks(arguments: Mapping[str, Any], *, ranks: int) -> None:
     arguments
         Of the call, with paths as text.
     ranks
-        Processes, one a GPU.
+        Processes of a node, one a GPU.
+    nodes
+        Nodes of the Slurm job that this process runs in, on the first of them.
 
     Raises
     ------
     DataError
         A rank failed.
     """
-    with tempfile.TemporaryDirectory(prefix="cellmae-") as folder, deferred_interruption() as interruption:
+    model = Path(arguments["folder"])  # other nodes see it, too
+    model.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=".ranks-", dir=model) as folder,
+        deferred_interruption() as interruption,
+    ):
         job, failure = Path(folder, "job.json"), Path(folder, "failure.json")
         write_json(job, {"arguments": dict(arguments), "log": _log_file()})
         command = [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"),
-            *("-m", "cellmae.pretraining.launch", str(job), str(failure)),
+            *_torchrun(ranks, nodes),
+            *("-m", "cellmae.pretraining.launch", str(job.resolve()), str(failure.resolve())),
         ]
         process = subprocess.Popen(command, preexec_fn=_die_with_parent)
         told = False
@@ -56,6 +67,28 @@ def train_in_ranks(arguments: Mapping[str, Any], *, ranks: int) -> None:
         interruption.leave()
     if status:
         raise DataError(f"a rank of the training failed and ended the others: {said}")
+
+
+def _torchrun(ranks: int, nodes: int) -> list[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
+    if nodes == 1:
+        return [*command, "--standalone"]
+    job = int(os.environ.get("SLURM_JOB_ID", 0))
+    meeting = f"{socket.gethostname()}:{FIRST_PORT + job % PORTS}"
+    return [
+        # --kill-on-bad-exit: a node that dies must not leave the others waiting.
+        *("srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"),
+        *command,
+        *(f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id=cellmae-{job}"),
+    ]
+
+
+def granted_nodes(nodes: int) -> int:
+    """Return how many nodes train together of those that a job asked for: all in a Slurm job, one elsewhere."""
+    if nodes > 1 and not (os.environ.get("SLURM_JOB_ID") and shutil.which("srun")):
+        logger.warning("models.nodes: %d were asked for, and this is no Slurm job; this machine trains alone", nodes)
+        return 1
+    return nodes
 
 
 def granted_ranks(gpus: int, *, wanted: int) -> int:

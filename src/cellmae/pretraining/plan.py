@@ -9,10 +9,10 @@ from cellmae.errors import ConfigError
 from cellmae.models.architecture import KEYS as ARCHITECTURE_KEYS
 
 OTHER_KEYS = frozenset(
-    {"family", "architecture", "neck", "per_channel", "plates", "validation_plates", "refit", "gpus"}
+    {"family", "architecture", "neck", "per_channel", "plates", "validation_plates", "refit", "gpus", "nodes"}
 )
 OPERATIONAL_KEYS = frozenset(
-    {"plates", "validation_plates", "refit", "gpus", "checkpoint_minutes", "tensorboard", "accumulate", "compile"}
+    {"plates", "validation_plates", "refit", "gpus", "nodes", "checkpoint_minutes", "tensorboard", "accumulate", "compile"}
 )
 """What says how a training is run: beyond rounding it does not change the result, and a checkpoint outlives it."""
 WITHOUT_EFFECT_ON_WEIGHTS = OPERATIONAL_KEYS | {"embed_block", "per_channel"}

@@ -53,6 +53,7 @@ def pretrain(
     threads: int,
     device: str = "auto",
     ranks: int = 1,
+    nodes: int = 1,
 ) -> None:
     """Train a model on the tiles of some plates, or go on where an earlier call was stopped.
 
@@ -78,11 +79,13 @@ def pretrain(
         Folder of the model. Gets ``history.csv``, ``encoder.safetensors`` and, last, ``model.yaml``; masked models
         ``reconstructions.png``; checkpoints in ``state/``.
     threads
-        CPU threads, of all ranks together.
+        CPU threads, of all ranks of a machine together.
     device
         ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
     ranks
-        Processes that train together, one a GPU.
+        Processes of a machine that train together, one a GPU.
+    nodes
+        Machines of a Slurm job that train together, this one among them.
 
     Raises
     ------
@@ -92,10 +95,10 @@ def pretrain(
         No tiles to train on, channels that differ, a loss that stays infinite, or too little memory.
     """
     plan = Plan.from_spec(spec)
-    plan.check_ranks(ranks)
+    plan.check_ranks(ranks * nodes)
     if plan.tensorboard:
         require_tensorboard()
-    if ranks > 1 and not torch.distributed.is_torchelastic_launched():
+    if ranks * nodes > 1 and not torch.distributed.is_torchelastic_launched():
         arguments = {
             "spec": dict(spec),
             "tiles": list(map(str, tiles)),
@@ -108,8 +111,9 @@ def pretrain(
             "threads": max(1, threads // ranks),
             "device": device,
             "ranks": ranks,
+            "nodes": nodes,
         }
-        train_in_ranks(arguments, ranks=ranks)
+        train_in_ranks(arguments, ranks=ranks, nodes=nodes)
         return
 
     folder = Path(folder)

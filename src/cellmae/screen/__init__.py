@@ -7,7 +7,7 @@ VERSION = 3
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "cost": ["Cost", "estimate_cost"],
+        "cost": ["Cost", "announce", "estimate_cost"],
         "index": ["image_settings", "index_fields", "index_wells"],
         "plate": ["Plate"],
         "selection": ["excluded"],

@@ -1,5 +1,6 @@
 """What a run will cost, as far as the fields and one image header tell."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,30 @@ def estimate_cost(
         grid_crops=len(complete) * (height // tile_size) * (width // tile_size),
         training_crops=dict(training_crops),
     )
+
+
+def announce(cost: Cost, results: str | Path) -> str:
+    """Say, before anything is spent, what the run reads and writes, and whether the disk has room for it."""
+    folder = Path(results).absolute()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    there = sum(store.stat().st_size for store in folder.glob("tiles/*.zarr/images/c/*/0/0/0"))
+    left = max(0, cost.store_bytes - there)
+    said = (
+        f"{written_bytes(cost.image_bytes)} of images become {written_bytes(cost.store_bytes)} of tiles below {results}"
+        f", {written_bytes(left)} of them still to write; {written_bytes(free)} are free"
+    )
+    if left > free:
+        said += ": that is too little, tiling will stop when the disk is full"
+    return said
+
+
+def written_bytes(number: int) -> str:
+    """Return a number of bytes as people write it, in decimal units."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number / 1000:.1f} kB"
 
 
 def _field_shape(images: Sequence[Image]) -> tuple[int, int]:

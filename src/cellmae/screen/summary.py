@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cellmae.screen.cost import Cost
+from cellmae.screen.cost import Cost, written_bytes
 from cellmae.screen.listing import listing
 
 ROLES = ["treatment", "negative_control", "positive_control", "empty"]
@@ -192,21 +192,14 @@ def summarise(
 def _cost_rows(cost: Cost) -> list[tuple[str, str, str]]:
     size = f"{cost.height} x {cost.width} pixels, {_count(cost.channels, 'channel', 'channels')}"
     rows = [
-        ("images to read", _bytes(cost.image_bytes), ""),
-        ("tiles on disk", _bytes(cost.store_bytes), f"fields of {size}, 8 bit"),
+        ("images to read", written_bytes(cost.image_bytes), ""),
+        ("tiles on disk", written_bytes(cost.store_bytes), f"fields of {size}, 8 bit"),
         ("grid crops", f"{cost.grid_crops:,}", f"of {cost.tile_size} x {cost.tile_size} pixels"),
     ]
     for model, crops in cost.training_crops.items():
         each = f"{crops / cost.grid_crops:.1f} for each of the grid" if cost.grid_crops else ""
         rows.append((f"training crops, {model}", f"{crops:,}", each))
     return rows
-
-
-def _bytes(number: int) -> str:
-    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if number >= size:
-            return f"{number / size:.1f} {unit}"
-    return f"{number / 1000:.1f} kB"
 
 
 def _range(fewest: int, most: int) -> str:

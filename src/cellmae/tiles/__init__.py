@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "crops": ["CropSource", "grid_crops"],
         "loading": ["prefetch"],
-        "store": ["TileStore", "open_store"],
+        "store": ["TileStore", "archive_store", "open_store"],
         "table": ["read_tiles"],
         "tiling": ["tile_plate"],
     },

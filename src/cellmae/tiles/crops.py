@@ -19,6 +19,10 @@ CROPS_PER_FIELD = 4
 MAX_MAPPED_FIELDS = 2**14  # a quarter of the mappings that Linux grants a process
 
 
+ARCHIVED_FIELDS = 32
+"""Decoded fields of archived stores that are kept in memory, where others are only mapped."""
+
+
 class NoTilesError(DataError):
     """Plates have no tile that may be used."""
 
@@ -99,7 +103,8 @@ class CropSource:
             raise NoTilesError("no tile was kept on any plate: look at the reasons in the tile tables")
 
         # A mapping holds a file descriptor; mapping a field anew takes longer than copying a crop from it.
-        self._pixels = lru_cache(max(1, _mappable_fields() // sources))(self._map)
+        kept_fields = ARCHIVED_FIELDS if any(store.is_archived for store in self._stores) else _mappable_fields()
+        self._pixels = lru_cache(max(1, kept_fields // sources))(self._map)
         self._grid_order = lru_cache(2)(self._shuffle)
 
     def batch(

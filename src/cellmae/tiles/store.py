@@ -1,7 +1,8 @@
 """The store of a plate's fields: a Zarr v3 group that xarray opens and whose chunks are plain files to map.
 
 ``images`` (field, channel, y, x) uint8 has one uncompressed chunk a field: the file ``images/c/{field}/0/0/0``
-holds the field's bytes in C order and nothing else. The coordinate ``digest`` keeps a digest of each.
+holds the field's bytes in C order and nothing else. The coordinate ``digest`` keeps a digest of each. An archived
+store has the same fields in compressed chunks, which are decoded rather than mapped.
 """
 
 import warnings
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import zarr
-from zarr.codecs import Crc32cCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from cellmae.errors import DataError
-from cellmae.files import fingerprint_bytes, fingerprint_file
+from cellmae.files import atomic_path, fingerprint_bytes, fingerprint_file
 
 if TYPE_CHECKING:
     import xarray
@@ -26,6 +27,7 @@ IMAGES = "images"
 PLATE_COLUMNS = ("plate", "plate_name", "batch")  # the same for all fields: attributes of the group
 FIELD_COLUMNS = ("well", "site", "row", "column")  # coordinates along the dimension field
 
+ARCHIVE_LEVEL = 3  # of Zstandard; higher ones gain little on 8-bit images
 MAX_NAMED_CHUNKS = 3  # damaged chunks that a message names
 
 
@@ -82,26 +84,73 @@ class StoreWriter:
             if field != place:
                 chunk_path(self.folder, place).parents[2].rename(chunk_path(self.folder, field).parents[2])
         plate = {column: str(fields[column].iloc[0]) for column in PLATE_COLUMNS}
-        group = zarr.create_group(self.folder, zarr_format=3, attributes={"stage": STAGE, **plate, **attributes})
-        group.create_array(
-            IMAGES,
+        _create(
+            self.folder,
             shape=(len(places), *shape),
-            chunks=(1, *shape),
-            dtype="uint8",
-            compressors=None,
-            fill_value=0,
-            dimension_names=("field", "channel", "y", "x"),
-            config={"write_empty_chunks": True},
-            attributes={"coordinates": " ".join((*FIELD_COLUMNS, "digest"))},
+            channels=channels,
+            fields=fields,
+            digests=digests,
+            attributes={"stage": STAGE, **plate, **attributes},
         )
-        _write_coordinate(group, "channel", "channel", list(channels))
-        for column in FIELD_COLUMNS:
-            _write_coordinate(group, column, "field", fields[column].tolist())
-        _write_coordinate(group, "digest", "field", list(digests))
-        with warnings.catch_warnings():
-            # xarray warns where metadata is not consolidated, zarr where it is.
-            warnings.simplefilter("ignore")
-            zarr.consolidate_metadata(group.store, zarr_format=3)
+
+
+def _create(
+    folder: Path,
+    *,
+    shape: tuple[int, int, int, int],
+    channels: Sequence[str],
+    fields: pd.DataFrame,
+    digests: Sequence[str],
+    attributes: Mapping[str, Any],
+    compressor: ZstdCodec | None = None,
+) -> zarr.Array:
+    """Write all of a store but its fields; return the array for these."""
+    group = zarr.create_group(folder, zarr_format=3, attributes=dict(attributes))
+    images = group.create_array(
+        IMAGES,
+        shape=shape,
+        chunks=(1, *shape[1:]),
+        dtype="uint8",
+        compressors=compressor,
+        fill_value=0,
+        dimension_names=("field", "channel", "y", "x"),
+        config={"write_empty_chunks": True},
+        attributes={"coordinates": " ".join((*FIELD_COLUMNS, "digest"))},
+    )
+    _write_coordinate(group, "channel", "channel", list(channels))
+    for column in FIELD_COLUMNS:
+        _write_coordinate(group, column, "field", fields[column].tolist())
+    _write_coordinate(group, "digest", "field", list(digests))
+    with warnings.catch_warnings():
+        # xarray warns where metadata is not consolidated, zarr where it is.
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(group.store, zarr_format=3)
+    return images
+
+
+def archive_store(path: str | Path) -> None:
+    """Compress a plate's store in place: the same fields, slower to read. One that is archived stays as it is.
+
+    Raises
+    ------
+    DataError
+        There is no store, or it is damaged: it stays as it is.
+    """
+    store = open_store(path, verify=True)
+    if store.is_archived:
+        return
+    with atomic_path(path) as partial:
+        images = _create(
+            partial,
+            shape=store.shape,
+            channels=store.channels,
+            fields=store.fields,
+            digests=store.digests,
+            attributes=store.attributes,
+            compressor=ZstdCodec(level=ARCHIVE_LEVEL),
+        )
+        for field in range(store.shape[0]):
+            images[field] = store.field(field)
 
 
 def _write_coordinate(group: zarr.Group, name: str, dimension: str, values: Sequence[str | int]) -> None:
@@ -136,6 +185,8 @@ class TileStore:
         Digest of every field's bytes.
     tile_size
         Edge of the tiles in pixels.
+    is_archived
+        Whether fields are compressed.
     attributes
         The group's attributes; ``ranges`` holds the pixel values of each channel that became 0 and 255.
     """
@@ -146,6 +197,7 @@ class TileStore:
     fields: pd.DataFrame
     digests: tuple[str, ...]
     tile_size: int
+    is_archived: bool
     attributes: Mapping[str, Any]
 
     @property
@@ -155,8 +207,10 @@ class TileStore:
 
         return xarray.open_zarr(self.path)[IMAGES]
 
-    def field(self, field: int) -> np.memmap:
-        """Map a field (channels, y, x) uint8, read-only."""
+    def field(self, field: int) -> np.ndarray:
+        """Return a field (channels, y, x) uint8, read-only: mapped, or decoded where the store is archived."""
+        if self.is_archived:
+            return np.asarray(_array(zarr.open_group(self.path, mode="r", zarr_format=3), IMAGES)[field])
         return np.memmap(chunk_path(self.path, field), mode="r", dtype=np.uint8, shape=self.shape[1:])
 
 
@@ -173,7 +227,7 @@ def open_store(path: str | Path, *, verify: bool = False) -> TileStore:
     Raises
     ------
     DataError
-        There is no store, its metadata is garbled, or fields are missing, cut off or altered: names them.
+        There is no store (any more), its metadata is garbled, or fields are missing, cut off or altered: names them.
     """
     path = Path(path)
     remedy = "delete it with its manifest and run snakemake again"
@@ -183,11 +237,14 @@ def open_store(path: str | Path, *, verify: bool = False) -> TileStore:
         coordinates = {
             name: np.asarray(_array(group, name)[:]).tolist() for name in ("channel", "digest", *FIELD_COLUMNS)
         }
-        _, channels, height, width = shape = _array(group, IMAGES).shape
+        images = _array(group, IMAGES)
+        _, channels, height, width = shape = images.shape
         plate = {column: attributes[column] for column in PLATE_COLUMNS}
         tile_size = int(attributes["tile_size"])
     except FileNotFoundError:
-        raise DataError(f"{path} is missing or holds no store: run the stage tiles for this plate") from None
+        raise DataError(
+            f"{path} is missing or holds no store: run snakemake with --forcerun tile_plate to tile the plate again"
+        ) from None
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no store of the stage tiles or is damaged ({error}): {remedy}") from None
     fields = pd.DataFrame({name: coordinates[name] for name in FIELD_COLUMNS})
@@ -200,6 +257,7 @@ def open_store(path: str | Path, *, verify: bool = False) -> TileStore:
         fields=fields,
         digests=tuple(coordinates["digest"]),
         tile_size=tile_size,
+        is_archived=bool(images.compressors),
         attributes=attributes,
     )
     if shape != store.shape or len(store.channels) != channels:
@@ -219,18 +277,28 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
 
 def _find_damage(store: TileStore, *, verify: bool) -> list[str]:
     damage = []
-    size = int(np.prod(store.shape[1:]))
+    size = None if store.is_archived else int(np.prod(store.shape[1:]))
     names = store.fields["well"] + " site " + store.fields["site"].astype(str)
     for field, (name, digest) in enumerate(zip(names, store.digests, strict=True)):
         path = chunk_path(store.path, field)
         found = path.stat().st_size if path.exists() else None
         if found is None:
             verdict = "is missing"
-        elif found != size:
+        elif size is not None and found != size:
             verdict = f"has {found} bytes, expected {size}"
-        elif verify and fingerprint_file(path) != digest:
+        elif verify and _fingerprint(store, field) != digest:
             verdict = "was altered"
         else:
             continue
         damage.append(f"{path.relative_to(store.path)} ({name}) {verdict}")
     return damage
+
+
+def _fingerprint(store: TileStore, field: int) -> str | None:
+    """Return the fingerprint of a field's pixels; None where they cannot be decoded."""
+    if not store.is_archived:
+        return fingerprint_file(chunk_path(store.path, field))
+    try:
+        return fingerprint_bytes(store.field(field).data)
+    except (OSError, RuntimeError, ValueError):
+        return None

@@ -1,0 +1,39 @@
+"""What a job says when it fails."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from cellmae.errors import DataError
+from cellmae.logging import job_log
+
+
+def fail(log: Path, error: Exception) -> None:
+    with job_log(log):
+        raise error
+
+
+def test_an_error_for_people_is_shown_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        fail(tmp_path / "log", DataError("no such plate"))
+    assert capsys.readouterr().err == "cellmae: no such plate\n"
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_shown_with_a_remedy(tmp_path: Path, capsys, number: int) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        fail(tmp_path / "log", OSError(number, os.strerror(number), "results/a.zarr"))
+    shown = capsys.readouterr().err
+    assert shown.startswith("cellmae: ")
+    assert "results/a.zarr" in shown
+    assert "another folder for results" in shown or "choose a folder for results" in shown
+    assert "Traceback" in (tmp_path / "log").read_text()
+
+
+def test_any_other_error_keeps_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="odd"):
+        fail(tmp_path / "log", ValueError("odd"))
+    assert "Traceback" in (tmp_path / "log").read_text()
