@@ -1,6 +1,6 @@
 """Plate maps: what was done to each well, in one table or in several that refer to each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
