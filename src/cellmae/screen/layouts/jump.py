@@ -93,7 +93,9 @@ class JumpLayout(MappedLayout):
     def _sheets(self, plate: Mapping[str, str], visited: list[Path]) -> dict[tuple[tuple[str, str], ...], ImageSheet]:
         """Return the tables of images by what they or their paths tell of plates: pairs of key and name."""
         sheets: dict[tuple[tuple[str, str], ...], ImageSheet] = {}
-        for values, path in sorted(self._tables(plate, visited), key=lambda table: _preference(table[1])):
+        for values, path in sorted(
+            self._tables(plate, visited), key=lambda table: (_preference(table[1]), table[1].as_posix())
+        ):
             asked = [] if "plate" in values else [key for key in PLATE_KEYS if key not in values]
             ids = list(self.channel_ids())
             sheet = ImageSheet(path, self._screen, ids, self._references, key="screen.load_data", identity=asked)
