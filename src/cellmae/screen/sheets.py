@@ -127,9 +127,11 @@ class ImageSheet:
         ConfigError
             A column is missing, or a channel occurs nowhere.
         DataError
-            A row names no plate.
+            There is no row, or one names no plate.
         """
         columns, rows = self._columns, self._plate_rows
+        if rows.empty:
+            raise DataError(f"{self.path} names no image: it needs a row an image, or a row a field")
         if columns.channel is not None:
             found = as_text(rows[columns.channel]).dropna().unique()
             absent = [name for name in self._channel_ids if name not in found]
@@ -296,9 +298,11 @@ class ImageSheet:
 
     def _where(self, plate: Mapping[str, str]) -> pc.Expression | None:
         """Say which rows are a plate's, and perhaps some more, in the table's own terms."""
+        names = self._columns.of_plates()
+        if not names:
+            return None
         own = self._plate_rows[self._of_plate(self._plate_rows, plate)]
-        conditions = [pc.field(name).isin(own[name].dropna().unique().tolist()) for name in self._columns.of_plates()]
-        return reduce(and_, conditions) if conditions else None
+        return reduce(and_, (pc.field(name).isin(own[name].dropna().unique().tolist()) for name in names))
 
     def _well_names(self, rows: pd.DataFrame) -> pd.Series:
         names = [as_text(rows[name]) for name in self._columns.well]

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from upath import UPath
 
 from cellmae.errors import ConfigError, DataError
 from cellmae.screen import index_fields, index_wells, plates, summarise, survey
@@ -201,6 +202,32 @@ def test_links_out_of_root_are_refused(gallery, tmp_path):
     (tmp_path / "inner" / EXPECTED[0][0]).symlink_to(tmp_path / "secret")
     with pytest.raises(DataError, match=r"well A01, site 1, channel DNA, z 1, is not below"):
         paths(screen)
+
+
+@pytest.mark.parametrize("with_table", [True, False])
+def test_object_storage(gallery, tmp_path, with_table):
+    screen = gallery({TABLE: urls()} if with_table else {}, channel_ids=None if with_table else [5, 1])
+    root = UPath("memory://gallery/source_4")
+    for path in tmp_path.rglob("*.*"):
+        if path.is_file():
+            copy = root / path.relative_to(tmp_path).as_posix()
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    screen["root"] = str(root)
+    try:
+        assert paths(screen) == EXPECTED
+        assert index_fields(screen, f"{BATCH}_BR1")["size"].tolist() == [12, 12]
+    finally:
+        root.fs.rm("/gallery", recursive=True)
+
+
+def test_tables_that_come_later_are_seen(gallery, tmp_path):
+    cache = tmp_path / "plates.json"
+    screen = gallery()
+    assert list(plates(screen, cache=cache)) == [f"{BATCH}_BR1"]
+    gallery({TABLE.replace("BR1", "BR2"): urls()})
+    with pytest.raises(DataError, match=rf"there are images of {BATCH} BR2, and annotations of"):
+        plates(screen, cache=cache)
 
 
 def test_a_plate_that_was_measured_twice(gallery):

@@ -343,6 +343,19 @@ def test_a_table_that_is_not_there(sheet):
         plates(sheet(PLANES) | {"root": "none", "table": str(Path(sheet(PLANES)["root"]) / "images.csv")})
 
 
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_table_without_rows(sheet, rows):
+    text = PLANES.partition("\n")[0] + "\n" + ",,,,,\n" * rows
+    with pytest.raises(DataError, match=r"images.csv names no image: it needs a row an image"):
+        plates(sheet(text))
+
+
+def test_rows_without_any_value_are_passed_over(sheet):
+    screen = sheet(PLANES + ",,,,,\n")
+    assert list(plates(screen)) == ["P1", "P2"]
+    assert paths(screen, "P2") == [["P2/e.tif", "P2/f.tif"]]
+
+
 def test_a_changed_table_is_read_anew(sheet, tmp_path):
     cache = tmp_path / "plates.json"
     assert list(plates(sheet(PLANES), cache=cache)) == ["P1", "P2"]

@@ -49,15 +49,15 @@ class JumpLayout(MappedLayout):
 
     def find_plates(self) -> PlateFolders:
         """Return the plates that have a table or, where there are no tables, images."""
+        visited: list[Path] = []
+        sheets = self._sheets({}, visited)
         if not self._has_tables:
             found = self._images.plates(self.root)
             plates = found.plates.assign(plate=found.plates["plate"].map(_plate_of))
             twice = plates.loc[plates.duplicated(), "plate"]
             if len(twice):
                 raise self._several_measurements(twice)
-            return PlateFolders(plates, found.visited)
-        visited: list[Path] = []
-        sheets = self._sheets({}, visited)
+            return PlateFolders(plates, [*visited, *found.visited])
         known = [key for key in PLATE_KEYS if all(key in dict(plate) for plate in sheets)]
         plates = pd.DataFrame([dict(plate) for plate in sheets], columns=known)
         return PlateFolders(plates, [*visited, *(sheet.path for sheet in sheets.values())])
@@ -67,7 +67,8 @@ class JumpLayout(MappedLayout):
         own = {"batch": plate.experiment, "plate": plate.name}
         folders = cache(lambda: self._folders_of(own))
         if not self._has_tables:
-            return self._images.images(self.root, own | {"plate": next(iter(folders()), Path(plate.name)).name})
+            names = [folder.name for folder in folders()] or [plate.name]
+            return self._images.images(self.root, own | {"plate": names[0]})
         for named, sheet in self._sheets(own, []).items():
             if all(own[key] == name for key, name in named):
                 return sheet.images(own, lambda name: self._locate(name, folders))
@@ -93,9 +94,7 @@ class JumpLayout(MappedLayout):
     def _sheets(self, plate: Mapping[str, str], visited: list[Path]) -> dict[tuple[tuple[str, str], ...], ImageSheet]:
         """Return the tables of images by what they or their paths tell of plates: pairs of key and name."""
         sheets: dict[tuple[tuple[str, str], ...], ImageSheet] = {}
-        for values, path in sorted(
-            self._tables(plate, visited), key=lambda table: (_preference(table[1]), table[1].as_posix())
-        ):
+        for values, path in sorted(self._tables(plate, visited), key=lambda table: _preference(table[1])):
             asked = [] if "plate" in values else [key for key in PLATE_KEYS if key not in values]
             ids = list(self.channel_ids())
             sheet = ImageSheet(path, self._screen, ids, self._references, key="screen.load_data", identity=asked)
@@ -145,5 +144,5 @@ def _plate_of(folder: str) -> str:
     return folder.split(MEASUREMENT)[0]
 
 
-def _preference(path: Path) -> int:
-    return LOAD_DATA_NAMES.index(path.name) if path.name in LOAD_DATA_NAMES else len(LOAD_DATA_NAMES)
+def _preference(path: Path) -> tuple[int, str]:
+    return LOAD_DATA_NAMES.index(path.name) if path.name in LOAD_DATA_NAMES else 0, path.as_posix()
