@@ -93,7 +93,7 @@ def test_the_order_of_keys_does_not_matter(config, schema):
         ("tiles.size", "big", ["tiles.size: found 'big', expected a whole number"]),
         ("tiles.size", 3, ["tiles.size: found 3, expected at least 8"]),
         ("tiles", [64], ["tiles: found [64], expected keys with values"]),
-        ("screen.layout", "rxrx", ["screen.layout: found 'rxrx', expected one of simulated, rxrx3", "mean 'rxrx3'"]),
+        ("screen.layout", "rxrx", ["screen.layout: found 'rxrx', expected one of simulated, rxrx1", "mean 'rxrx3'"]),
         ("screen.controls", "EMPTY_control", ["screen.controls: found 'EMPTY_control', expected a list"]),
         ("screen.channels", ["dna"], ["screen.channels: found ['dna'], expected ['nuclei', "]),
         ("models.mae.family", "mea", ["models.mae.family: found 'mea'", "(did you mean 'mae'?)"]),

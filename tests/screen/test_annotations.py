@@ -59,6 +59,21 @@ def test_controls_by_another_column(condition, expected):
     assert annotate(rows, COLUMNS, condition, path=PATH)["is_control"].tolist() == expected
 
 
+def test_controls_are_what_has_no_value():
+    rows = table(well=["A1", "A2", "A3"], compound=["x", None, " "], dose=["1", None, None], kind=["a", "a", "b"])
+    found = annotate(rows, COLUMNS, {"compound": None}, path=PATH)
+    assert found["is_control"].tolist() == [False, True, True]
+    assert (
+        found["perturbation"].tolist() == found["treatment"].tolist() == ["x", "negative_control", "negative_control"]
+    )
+    both = annotate(rows, COLUMNS, {"dose": None, "kind": ["b"]}, path=PATH)
+    assert both["is_control"].tolist() == [False, False, True]
+    assert both["perturbation"].tolist() == ["x", pd.NA, "negative_control"]
+    assert not annotate(rows, COLUMNS, {"kind": None}, path=PATH)["is_control"].any()
+    with pytest.raises(ConfigError, match=r"screen.control_where.type: map.csv has no column 'type'"):
+        annotate(rows, COLUMNS, {"type": None}, path=PATH)
+
+
 def test_control_values_that_do_not_occur_are_refused():
     rows = table(well=["A1", "A2"], compound=["x", "y"], kind=["trt", "ctl"])
     with pytest.raises(ConfigError, match=r"screen.control_where.kind: 'ctrl' does not occur; .*: trt, ctl"):

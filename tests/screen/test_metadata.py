@@ -3,10 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 
 from cellmae.errors import ConfigError, DataError
-from cellmae.screen.metadata import as_label, as_numbers, as_text, column_names, find_column, read_metadata
+from cellmae.screen.metadata import as_label, as_numbers, as_text, column_names, find_column, read_metadata, read_some
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -100,3 +101,40 @@ def test_numbers_are_recognised_only_if_all_are():
     assert as_numbers(text("1", None)).dtype == np.float64
     assert as_numbers(text("1", "x")).tolist() == ["1", "x"]
     assert as_numbers(text("01", "02")).tolist() == ["01", "02"]
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.tsv.gz", "table.parquet"])
+def test_part_of_a_table(tmp_path, name):
+    table = pd.DataFrame(
+        {"plate": ["P", "P", "Q", None], "well": ["A1", "A1", "A2", None], "path": ["a", "b", "c", None]}
+    )
+    if name.endswith("parquet"):
+        table.to_parquet(tmp_path / name, row_group_size=1)
+    else:
+        table.to_csv(tmp_path / name, index=False, sep="\t" if "tsv" in name else ",")
+    options = {"key": "screen.table"}
+    whole = read_some(tmp_path / name, list(table), **options)
+    pd.testing.assert_frame_equal(whole, read(tmp_path / name))
+    wells = read_some(tmp_path / name, ["well", "plate"], distinct=True, **options)
+    assert wells.to_dict("list") == {"plate": ["P", "Q"], "well": ["A1", "A2"]}
+    own = read_some(tmp_path / name, ["path", "plate"], where=pc.field("plate").isin(["P"]), **options)
+    assert own.to_dict("list") == {"plate": ["P", "P"], "path": ["a", "b"]}
+    none = read_some(tmp_path / name, ["plate"], where=pc.field("plate").isin(["R"]), **options)
+    assert list(none) == ["plate"]
+    assert none.empty
+
+
+def test_a_large_table_is_read_in_parts(tmp_path):
+    rows = 200_000  # several blocks of text
+    pd.DataFrame({"plate": [f"P{n % 7}" for n in range(rows)], "n": range(rows)}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    assert len(read_some(tmp_path / "t.csv", ["plate"], key="screen.table", distinct=True)) == 7
+    own = read_some(tmp_path / "t.csv", ["plate", "n"], key="screen.table", where=pc.field("plate").isin(["P3"]))
+    assert own["n"].astype(int).tolist() == list(range(3, rows, 7))
+
+
+def test_lists_have_no_equals(tmp_path):
+    pd.DataFrame({"plate": ["P", "P"], "moa": [["a"], ["b"]]}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t.parquet cannot be read as a table: unhashable type"):
+        read_some(tmp_path / "t.parquet", ["plate", "moa"], key="screen.table", distinct=True)

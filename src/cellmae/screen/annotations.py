@@ -1,6 +1,6 @@
 """What was done to each well: from the rows of a table that people wrote to one row a well."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,11 @@ def annotate(
     result = parse_wells(as_text(table[sources["well"][0]]))
     for use, name in (("batch", "experiment"), ("plate", "plate_name")):
         if use in sources:
-            result.insert(0, name, _joined(table, sources[use], as_text))
+            result.insert(0, name, join_columns(table, sources[use], as_text))
             if result[name].isna().any():
                 raise DataError(f"{path}: {result[name].isna().sum()} rows have no {use}; fill it in or remove them")
-    result["perturbation"] = _joined(table, sources["perturbation"], as_label)
-    result["treatment"] = _joined(table, sources.get("treatment", sources["perturbation"]), as_label)
+    result["perturbation"] = join_columns(table, sources["perturbation"], as_label)
+    result["treatment"] = join_columns(table, sources.get("treatment", sources["perturbation"]), as_label)
     result["is_control"] = _control_rows(table, control_where, path)
     for name in ("perturbation", "treatment"):  # a control that has no name is still there on the map
         result[name] = result[name].mask(result["is_control"] & result[name].isna(), NAMELESS_CONTROL)
@@ -153,8 +153,8 @@ def _frequent(labels: pd.Series) -> str:
     return f"labels that occur, most frequent first: {listing(labels.value_counts().index, LABELS_LISTED)}"
 
 
-def _joined(table: pd.DataFrame, names: Sequence[str], as_words: Any) -> pd.Series:
-    """Join columns with ``_``; a row misses what it misses, and is missing where all are."""
+def join_columns(table: pd.DataFrame, names: Sequence[str], as_words: Callable[[pd.Series], pd.Series]) -> pd.Series:
+    """Join columns as text with ``_``; a row misses what it misses, and is missing where all are."""
     joined = as_words(table[names[0]])
     for name in names[1:]:
         words = as_words(table[name])

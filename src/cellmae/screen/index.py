@@ -18,7 +18,17 @@ from cellmae.screen.surveying import annotated_wells, plates
 WELLS_COLUMNS = ["plate", "plate_name", "batch", "well", "row", "column", "perturbation", "treatment", "role"]
 FIELDS_COLUMNS = ["plate", "plate_name", "batch", "well", "site", "row", "column"]
 ANNOTATION_KEYS = {
-    *("batch", "columns", "control_where", "controls", "exclude", "plate_map", "plates", "positive_controls", "simulation")
+    *(
+        "batch",
+        "columns",
+        "control_where",
+        "controls",
+        "exclude",
+        "plate_map",
+        "plates",
+        "positive_controls",
+        "simulation",
+    )
 }
 POSITION = ["well", "row", "column"]
 SITE = ["row", "column", "site"]
@@ -28,7 +38,7 @@ def image_settings(screen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of the ``screen`` section that says where images lie: labels and roles tell nothing of that."""
     settings = {key: value for key, value in screen.items() if key not in ANNOTATION_KEYS}
     if screen["layout"] == "sheet":  # whose rows are images, too
-        settings["columns"] = {key: screen["columns"].get(key) for key in ("plate", "batch", "well")}
+        settings["columns"] = {key: (screen.get("columns") or {}).get(key) for key in ("plate", "batch", "well")}
     return settings
 
 
@@ -128,10 +138,14 @@ def _planes(files: pd.DataFrame, z: str | int) -> pd.DataFrame:
 
 
 def _paths(files: pd.DataFrame) -> pd.DataFrame:
-    """Arrange paths in a row a field and a column a channel; as lists if any field has several planes of one."""
+    """Arrange paths in a row a field and a column a channel; as lists if any field has several planes of one.
+
+    Of a stack that lacks a plane, there is no path.
+    """
     keys = [*SITE, "column_name"]
     if files.duplicated(keys).any():
-        paths = files.groupby(keys, sort=False)["path"].agg(list).rename("path").reset_index()
+        stacks = files.groupby(keys, sort=False)["path"]
+        paths = stacks.agg(list).where(stacks.count() == stacks.size(), None).rename("path").reset_index()
     else:
         paths = files
     return paths.pivot(index=SITE, columns="column_name", values="path")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -16,6 +17,7 @@ from cellmae.screen.listing import listing
 TEXT = pd.StringDtype("pyarrow")
 MISSING = ["", "NA", "N/A", "NaN", "nan"]
 COMMON_PREFIX = "metadata_"  # pycytominer's, in lower case
+ROWS_AT_ONCE = 2**20
 
 
 def column_names(path: Path, *, key: str) -> list[str]:
@@ -65,20 +67,37 @@ def read_metadata(path: Path, columns: Collection[str] | None = None, *, key: st
             if separator is None:
                 table = pa.parquet.read_table(file, columns=names)
             else:
-                table = pa.csv.read_csv(
-                    file,
-                    parse_options=pa.csv.ParseOptions(delimiter=separator),
-                    convert_options=pa.csv.ConvertOptions(
-                        include_columns=names,
-                        column_types=dict.fromkeys(names, pa.string()),
-                        strings_can_be_null=True,
-                        null_values=MISSING,
-                    ),
-                )
+                table = pa.csv.read_csv(file, **_text_options(names, separator))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as a table: {_first_line(error)}") from None
-    frame = table.to_pandas(types_mapper={pa.string(): TEXT, pa.large_string(): TEXT}.get, ignore_metadata=True)
-    return frame.dropna(how="all").reset_index(drop=True)
+    return _frame(table).dropna(how="all").reset_index(drop=True)
+
+
+def read_some(
+    path: Path, columns: Collection[str], *, key: str, where: pc.Expression | None = None, distinct: bool = False
+) -> pd.DataFrame:
+    """Read part of a table that may be larger than memory, as :func:`read_metadata` would read it.
+
+    Parameters
+    ----------
+    columns
+        The columns to read.
+    where
+        Which rows, in terms of the columns; of a Parquet file, row groups that hold none of them are not read.
+    distinct
+        Keep one of the rows that are equal in all columns.
+    """
+    names = [name for name in column_names(path, key=key) if name in columns]
+    parts = []
+    try:
+        with _opened(path) as file:
+            for table in _parts(file, names, _separator(path, key), where):
+                part = _frame(table).dropna(how="all")
+                parts.append(part.drop_duplicates() if distinct else part)
+        frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names, dtype=TEXT)
+        return frame.drop_duplicates(ignore_index=True) if distinct else frame
+    except (pa.ArrowInvalid, OSError, TypeError) as error:  # a list cannot be compared
+        raise DataError(f"{path} cannot be read as a table: {_first_line(error)}") from None
 
 
 def find_column(name: str, names: Iterable[str], *, key: str, path: Path) -> str:
@@ -155,6 +174,36 @@ def _separator(path: Path, key: str) -> str | None:
     if suffix not in separators:
         raise ConfigError(f"{key}: {path} is of no known kind; expected is one of {', '.join(separators)}")
     return separators[suffix]
+
+
+def _parts(file: Any, names: list[str], separator: str | None, where: pc.Expression | None) -> Iterator[pa.Table]:
+    if separator is not None:
+        with pa.csv.open_csv(file, **_text_options(names, separator)) as reader:
+            for batch in reader:
+                part = pa.Table.from_batches([batch])
+                yield part if where is None else part.filter(where)
+    elif where is not None:
+        yield pa.parquet.read_table(file, columns=names, filters=where)
+    else:
+        for batch in pa.parquet.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=names):
+            yield pa.Table.from_batches([batch])
+
+
+def _text_options(names: list[str], separator: str) -> dict[str, Any]:
+    """Return options that leave all that a CSV file holds as text."""
+    return {
+        "parse_options": pa.csv.ParseOptions(delimiter=separator),
+        "convert_options": pa.csv.ConvertOptions(
+            include_columns=names,
+            column_types=dict.fromkeys(names, pa.string()),
+            strings_can_be_null=True,
+            null_values=MISSING,
+        ),
+    }
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas(types_mapper={pa.string(): TEXT, pa.large_string(): TEXT}.get, ignore_metadata=True)
 
 
 @contextmanager

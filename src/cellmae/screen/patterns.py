@@ -48,8 +48,9 @@ class FilePattern:
     """A pattern of the paths of images, relative to a folder.
 
     It holds the placeholders ``{plate}``, ``{batch}``, ``{well}`` (or ``{row}`` and ``{column}``), ``{site}``,
-    ``{channel}``, ``{z}`` (the plane of a stack), and ``*`` for any other text within a name. Hidden files are passed over. Links are followed,
-    so that plates may lie in an archive elsewhere; what is found is always named by its path below the folder.
+    ``{channel}``, ``{z}`` (the plane of a stack), and ``*`` for any other text within a name. Hidden files are passed
+    over. Links are followed, so that plates may lie in an archive elsewhere; what is found is always named by its
+    path below the folder.
 
     Parameters
     ----------
@@ -59,28 +60,47 @@ class FilePattern:
         What stands for ``{channel}`` in the names of the files that matter.
     key
         Key of the configuration that holds the pattern, for messages.
+    needs_well
+        Whether the paths must name a well.
     """
 
-    def __init__(self, pattern: str, channel_ids: Sequence[str] = (), *, key: str = "screen.pattern") -> None:
+    def __init__(
+        self,
+        pattern: str,
+        channel_ids: Sequence[str] = (),
+        *,
+        key: str = "screen.pattern",
+        needs_well: bool = True,
+    ) -> None:
         self.pattern = pattern
         self.key = key
         self.channel_ids = list(channel_ids)
         self._segments = pattern.split("/")
         names = [match.group(1) for match in TOKEN.finditer(pattern) if match.group(1) is not None]
         self.placeholders = set(names)
-        self._check()
+        self._check(needs_well)
         known = "|".join(re.escape(name) for name in sorted(self.channel_ids, key=len, reverse=True))
         self._expressions = PLACEHOLDERS | ({"channel": f"{known}|[^/]+?"} if known else {})
 
-    def _check(self) -> None:
+    def _check(self, needs_well: bool) -> None:
         unknown = self.placeholders - set(PLACEHOLDERS)
         if unknown:
             expected = listing(f"{{{name}}}" for name in PLACEHOLDERS)
             raise ConfigError(f"{self.key}: unknown placeholder {{{min(unknown)}}}; known are {expected} and *")
         if not {".", "..", ""}.isdisjoint(self._segments):
             raise ConfigError(f"{self.key}: {self.pattern!r} must lead from screen.root downwards, without .. or //")
-        if "well" not in self.placeholders and not {"row", "column"} <= self.placeholders:
+        if needs_well and "well" not in self.placeholders and not {"row", "column"} <= self.placeholders:
             raise ConfigError(f"{self.key}: {self.pattern!r} needs {{well}}, or {{row}} and {{column}}")
+
+    def find(
+        self, root: Path, plate: Mapping[str, str] | None = None, visited: list[Path] | None = None
+    ) -> Iterator[tuple[dict[str, str], Path]]:
+        """Yield what matches, of one plate or of all, with the values of the placeholders.
+
+        ``visited`` is extended by the folders in which a new match would appear.
+        """
+        bound = {key: value for key, value in (plate or {}).items() if key in self.placeholders}
+        yield from self._descend(root, self._segments, bound, [] if visited is None else visited)
 
     def plates(self, root: Path) -> PlateFolders:
         """Find the plates that have at least one image, as far as the pattern tells plates apart.
@@ -131,9 +151,8 @@ class FilePattern:
         DataError
             If there are images, but none of the channels.
         """
-        bound = {key: value for key, value in plate.items() if key in self.placeholders}
         rows = []
-        for values, path in self._descend(root, self._segments, bound, []):
+        for values, path in self.find(root, plate):
             facts = size_and_time(path)
             if facts is not None:
                 relative = path.relative_to(root).as_posix()

@@ -176,9 +176,9 @@ def summarise(
         controls={str(b): {r: int(row[r]) for r in ROLES[1:3]} for b, row in counts.to_dict("index").items()},
         perturbations_in_one_batch=int((batches == 1).sum()) if len(counts) > 1 else 0,
         missing_files={
-            path.removeprefix("path_"): int(fields[path].isna().sum())
+            "image" if path == "path" else path.removeprefix("path_"): int(fields[path].isna().sum())
             for path in map(str, fields.columns)
-            if path.startswith("path_")
+            if path == "path" or path.startswith("path_")
         },
         wells_without_images=int((~imaged & ~unannotated).sum()) if len(fields) else 0,
         wells_without_annotation=int((imaged & unannotated).sum()),

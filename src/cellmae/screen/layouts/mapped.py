@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -20,19 +20,36 @@ from cellmae.screen.platemaps import PlateMap
 IDENTITY = ["experiment", "plate_name"]
 
 
+class AnnotatedWells(Protocol):
+    """What a layout asks of a plate map."""
+
+    def wells(self) -> pd.DataFrame:
+        """Return the annotations, see :meth:`cellmae.screen.platemaps.PlateMap.wells`."""
+
+    def sources(self) -> list[Path]:
+        """Return the files that are read."""
+
+
 class MappedLayout(ABC):
     """Images below a root, annotations by plate map.
 
     The plate map may name plates and batches, or either, or neither (one map for all plates); so may the
     images. Plates are matched by what both name. If neither names a plate, there is one, called as the root
     folder.
+
+    Parameters
+    ----------
+    screen
+        The ``screen`` section of the configuration.
+    annotated
+        What holds the annotations; left out, the plate map that ``screen.plate_map`` names.
     """
 
     has_images = True
 
-    def __init__(self, screen: Mapping[str, Any]) -> None:
+    def __init__(self, screen: Mapping[str, Any], annotated: AnnotatedWells | None = None) -> None:
         self.root = location(screen["root"], key="screen.root")
-        self._plate_map = PlateMap(self.root, screen)
+        self._plate_map = annotated or PlateMap(self.root, screen)
 
     @abstractmethod
     def find_plates(self) -> PlateFolders:
@@ -105,14 +122,15 @@ class MappedLayout(ABC):
             names = listing(" ".join(row) for row in plates[_identity_columns(plates)].itertuples(index=False))
             raise ConfigError(
                 f"screen.plate_map: the images below {self.root} do not tell apart these plates of it: {names}; "
-                "make folders, or screen.pattern, name the plate or the batch"
+                "make folders, screen.pattern or the table of images name the plate or the batch"
             )
 
 
-def channel_ids(screen: Mapping[str, Any]) -> dict[str, str]:
-    """Return the configured channels by what stands for them in names of files: ``channel_ids``, or 1, 2, ..."""
+def channel_ids(screen: Mapping[str, Any], *, numbered: bool = True) -> dict[str, str]:
+    """Return the configured channels by what stands for them: ``channel_ids``, or 1, 2, ..., or else their names."""
     channels = list(screen["channels"])
-    identifiers = [str(name) for name in screen.get("channel_ids") or range(1, len(channels) + 1)]
+    names = range(1, len(channels) + 1) if numbered else channels
+    identifiers = [str(name) for name in screen.get("channel_ids") or names]
     if len(identifiers) != len(channels) or len(set(identifiers)) != len(channels):
         raise ConfigError(
             f"screen.channel_ids: {listing(identifiers)} do not name the channels {listing(channels)}; give one "
