@@ -9,12 +9,14 @@ from typing import Any
 
 from cellmae.errors import ConfigError
 from cellmae.screen.layouts.layout import Layout
+from cellmae.screen.layouts.omezarr import OmeZarrLayout
 from cellmae.screen.layouts.pattern import PatternLayout
 from cellmae.screen.layouts.profiles import ProfilesLayout
 from cellmae.screen.layouts.rxrx3 import RxRx3Layout
 from cellmae.screen.layouts.simulated import SimulatedLayout
 
 LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
+    "ome-zarr": OmeZarrLayout,
     "pattern": PatternLayout,
     "profiles": ProfilesLayout,
     "rxrx3": RxRx3Layout,
