@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from cellmae.tiles.preparation import Preparation
 from cellmae.tiles.intensity import SAMPLED_PIXELS, Scaling, otsu_threshold, sample_field
 
 RNG = np.random.default_rng(0)
 
 
 def fit(*fields: np.ndarray, percentiles: tuple[float, float] = (1.0, 99.0)) -> Scaling:
-    return Scaling.fit([sample_field(field) for field in fields], percentiles=percentiles)
+    return Scaling.fit([sample_field(field, Preparation(field.shape[1:])) for field in fields], percentiles=percentiles)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32", "float64"])

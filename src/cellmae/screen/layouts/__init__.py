@@ -10,6 +10,7 @@ from typing import Any
 from cellmae.errors import ConfigError
 from cellmae.screen.layouts.jump import JumpLayout
 from cellmae.screen.layouts.layout import Layout
+from cellmae.screen.layouts.omezarr import OmeZarrLayout
 from cellmae.screen.layouts.pattern import PatternLayout
 from cellmae.screen.layouts.profiles import ProfilesLayout
 from cellmae.screen.layouts.rxrx3 import RxRx3Layout
@@ -18,6 +19,7 @@ from cellmae.screen.layouts.simulated import SimulatedLayout
 
 LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
     "jump": JumpLayout,
+    "ome-zarr": OmeZarrLayout,
     "pattern": PatternLayout,
     "profiles": ProfilesLayout,
     "rxrx3": RxRx3Layout,
