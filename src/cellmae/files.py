@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.replace(path, old)
         os.replace(partial, path)
     except BaseException:
-        remove(partial)
+        with suppress(OSError):  # a thread that outlives an interruption may still write there
+            remove(partial)
         raise
     remove(old)
 

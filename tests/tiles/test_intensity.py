@@ -29,7 +29,7 @@ def test_scaling_equals_the_plain_formula(dtype: str) -> None:
 def test_large_planes_are_thinned_over_all_rows_and_columns() -> None:
     side = 1024
     rows, columns = np.mgrid[:side, :side].astype(np.uint16)
-    pixels = sample_field([rows, columns]).pixels
+    pixels = sample_field([rows, columns], Preparation(rows.shape)).pixels
     assert SAMPLED_PIXELS / 2 < pixels.shape[1] <= SAMPLED_PIXELS
     assert len(np.unique(pixels[0])) == len(np.unique(pixels[1])) == side
 

@@ -74,11 +74,12 @@ def _stack(tiff: tifffile.TiffFile) -> Stack:
     axes, shape = series.axes, series.shape
     if axes.endswith("S"):
         axes, shape = f"S{axes[:-1]}", (shape[-1], *shape[:-1])
-    sizes = {axis: size for axis, size in zip(axes[:-2], shape[:-2], strict=True) if size > 1}
-    if len(sizes) == 1 and (told := _ome_sizes(page.description, next(iter(sizes.values())))):
-        sizes = told
-    unknown = [axis for axis in sizes if axis != "Z"]
-    if len(unknown) > 1 or "T" in sizes:
+    outer = [(axis, size) for axis, size in zip(axes[:-2], shape[:-2], strict=True) if size > 1]
+    sizes = dict(outer)
+    if len(outer) == 1 and (told := _ome_sizes(page.description, outer[0][1])):
+        outer, sizes = list(told.items()), told
+    unknown = [axis for axis, _ in outer if axis != "Z"]
+    if len(unknown) > 1 or len(sizes) < len(outer) or "T" in sizes:
         raise RefusedError(f"a stack of shape {shape} (axes {axes}), expected (y, x), (channel, y, x) or with z planes")
     planes = sizes[unknown[0]] if unknown else 1
     return Stack(ImageFormat(planes, *shape[-2:], page.dtype.newbyteorder("=")), sizes)

@@ -12,7 +12,17 @@ OTHER_KEYS = frozenset(
     {"family", "architecture", "neck", "per_channel", "plates", "validation_plates", "refit", "gpus", "nodes"}
 )
 OPERATIONAL_KEYS = frozenset(
-    {"plates", "validation_plates", "refit", "gpus", "nodes", "checkpoint_minutes", "tensorboard", "accumulate", "compile"}
+    {
+        "plates",
+        "validation_plates",
+        "refit",
+        "gpus",
+        "nodes",
+        "checkpoint_minutes",
+        "tensorboard",
+        "accumulate",
+        "compile",
+    }
 )
 """What says how a training is run: beyond rounding it does not change the result, and a checkpoint outlives it."""
 WITHOUT_EFFECT_ON_WEIGHTS = OPERATIONAL_KEYS | {"embed_block", "per_channel"}

@@ -47,7 +47,13 @@ class Cost:
 
 
 def estimate_cost(
-    fields: pd.DataFrame, *, root: Path, channels: int, tile_size: int, binning: float = 1, training_crops: Mapping[str, int]
+    fields: pd.DataFrame,
+    *,
+    root: Path,
+    channels: int,
+    tile_size: int,
+    binning: float = 1,
+    training_crops: Mapping[str, int],
 ) -> Cost | None:
     """Estimate what a run will cost.
 

@@ -117,20 +117,24 @@ def map_fields(
 ) -> Iterator[Result | LostFieldError]:
     """Apply a function to many fields in Dask's threads; results come in order, lost fields as their error.
 
-    Only a few fields for each thread are under way at a time, so that memory does not grow with the plate.
+    Only a few fields for each thread are under way at a time, so that memory does not grow with the plate. Another error
+    is raised when no thread is at work any more.
     """
 
-    def attempt(item: Item) -> Result | LostFieldError:
+    def attempt(item: Item) -> Result | Exception:
         try:
             return function(item)
-        except LostFieldError as lost:
-            return lost
+        except Exception as error:
+            return error
 
     task = dask.delayed(attempt, pure=False, traverse=False)
     step = threads * TASKS_PER_THREAD
     for start in range(0, len(items), step):
         tasks = [task(item) for item in items[start : start + step]]
-        yield from dask.compute(*tasks, scheduler="threads", num_workers=threads, traverse=False)
+        for result in dask.compute(*tasks, scheduler="threads", num_workers=threads, traverse=False):
+            if isinstance(result, Exception) and not isinstance(result, LostFieldError):
+                raise result
+            yield result
 
 
 def survey_formats(fields: Sequence[FieldImages], *, threads: int) -> tuple[ImageFormat | None, dict[int, str]]:

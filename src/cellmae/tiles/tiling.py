@@ -202,9 +202,7 @@ def _prepare(
         drawn = np.random.default_rng(SAMPLE_SEED).permutation(usable)[:ILLUMINATION_FIELDS]
         return Preparation(shape, estimate_gains([files[place] for place in sorted(drawn)], form, threads=threads))
     name = str(fields["plate_name"].iloc[0])
-    return Preparation(
-        shape, read_gains(illumination, root=root, plate=name, channels=files[0].channels, form=form)
-    )
+    return Preparation(shape, read_gains(illumination, root=root, plate=name, channels=files[0].channels, form=form))
 
 
 def _sample_fields(
