@@ -1,9 +1,9 @@
 """How fast a plate is tiled, against only decoding the same files with the same library.
 
 Every format is tiled as `snakemake tiles` does it, with quality measures, digests and all that is written; the floor
-only reads and decodes the files, and for uncompressed TIFF, which is there for the asking, also cuts pixels to 8 bits and
-writes them. Both use the same threads; megabytes are those of decoded pixels. Images look like cells under shot noise, a few
-of them under many names, so that they lie in the page cache.
+only reads and decodes the files, and for uncompressed TIFF, which is there for the asking, also cuts pixels to 8 bits
+and writes them. Both use the same threads; megabytes are those of decoded pixels. Images look like cells under shot
+noise, a few of them under many names, so that they lie in the page cache.
 """
 
 import argparse

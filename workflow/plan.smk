@@ -102,7 +102,11 @@ def readers_of_tiles(pattern):
     def files(wildcards):
         batch = PLATES[wildcards.plate].batch
         shared = any(adapts(MODELS[model]) for model in IMAGED)
-        plates = [plate for plate in PLATES if plate == wildcards.plate or (shared and PLATES[plate].batch == batch)]
+        plates = [
+            plate
+            for plate in PLATES
+            if plate == wildcards.plate or (shared and PLATES[plate].batch == batch)
+        ]
         return expand(pattern, model=IMAGED, plate=plates)
 
     return files
@@ -159,7 +163,8 @@ def identity(wildcards):
 def excluded_fields(wildcards):
     """Return what is left out of a plate, in an order of its own."""
     return [
-        sorted(map(str, part)) for part in cellmae.screen.excluded(wildcards.plate, SCREEN)
+        sorted(map(str, part))
+        for part in cellmae.screen.excluded(wildcards.plate, SCREEN)
     ]
 
 
@@ -219,7 +224,11 @@ try:
     LABELLED = models_that("labelled")
     IMAGED = models_that("needs_images")
     RETIRE = config["tiles"]["after_embedding"] if IMAGED else "keep"
-    RETIRED = [] if RETIRE == "keep" else [f"{RESULTS}/tiles/{plate}.{RETIRE}d" for plate in PLATES]
+    RETIRED = (
+        []
+        if RETIRE == "keep"
+        else [f"{RESULTS}/tiles/{plate}.{RETIRE}d" for plate in PLATES]
+    )
     TRAINING_PLATES = {model: training_plates(model) for model in TRAINED}
     ALIGNMENTS = config["alignments"]
     RANKED = [

@@ -245,7 +245,7 @@ def _tile_contradictions(tiles: Mapping[str, Any], screen: Mapping[str, Any]) ->
     if wanted is not None and there is None:
         yield "tiles.pixel_size: found no screen.pixel_size, the edge of the images' pixels that it is compared with"
     elif wanted is not None and wanted < there:
-        yield f"tiles.pixel_size: found {wanted}, expected at least screen.pixel_size ({there}): nothing sharpens images"
+        yield f"tiles.pixel_size: found {wanted}, expected at least screen.pixel_size ({there})"
 
 
 def _is_simulated(config: Mapping[str, Any], path: str) -> bool:

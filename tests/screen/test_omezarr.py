@@ -106,7 +106,7 @@ def test_images_without_channels_and_numbers_of_channels(tmp_path):
 
 def test_missing_channels_name_those_there_are(tmp_path):
     write(tmp_path, {"A/01/0": textures(3, 32, 32)})
-    with pytest.raises(DataError, match="no channel 'RNA'.*3 channels are DNA, ER, Actin"):
+    with pytest.raises(DataError, match=r"no channel 'RNA'.*3 channels are DNA, ER, Actin"):
         index_fields(screen_of(tmp_path, channel_ids=["DNA", "RNA"]), "P1")
 
 
@@ -119,14 +119,14 @@ def test_missing_wells_are_fields_without_a_path(tmp_path):
 
 
 def test_damaged_metadata_are_named(tmp_path):
-    with pytest.raises(ConfigError, match="no folder \\*.zarr at most two levels below"):
+    with pytest.raises(ConfigError, match=r"no folder \*.zarr at most two levels below"):
         plates(screen_of(tmp_path))
     write(tmp_path, {"A/01/0": textures(3, 32, 32)})
     attributes = tmp_path / "P1.zarr/.zattrs"
     content = json.loads(attributes.read_text())
     content["plate"]["wells"][0]["path"] = "../../A/01"
     attributes.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="P1.zarr"):
+    with pytest.raises(DataError, match=r"P1\.zarr"):
         index_fields(screen_of(tmp_path), "P1")
     attributes.write_text("{")
     with pytest.raises(DataError, match="zattrs is no metadata of OME-Zarr"):

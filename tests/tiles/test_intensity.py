@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cellmae.tiles.preparation import Preparation
 from cellmae.tiles.intensity import SAMPLED_PIXELS, Scaling, otsu_threshold, sample_field
+from cellmae.tiles.preparation import Preparation
 
 RNG = np.random.default_rng(0)
 

@@ -94,7 +94,7 @@ def test_an_estimate_does_not_depend_on_threads(make_plate: PlateMaker) -> None:
 
 
 def test_pixels_are_averaged(plate: SyntheticPlate) -> None:
-    plate.tile(binning=2, ranges=dict.fromkeys(CHANNELS, [0, 4000]), size=8)
+    plate.tile(binning=2, ranges={name: [0, 4000] for name in CHANNELS}, size=8)
     store = open_store(plate.store)
     assert store.images.shape == (6, 2, 24, 28)
     means = plate.pixels.reshape(6, 2, 24, 2, 28, 2).astype(float).mean(axis=(3, 5))

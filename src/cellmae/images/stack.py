@@ -30,7 +30,8 @@ class ProjectedStack:
         projected = first.planes(expected)
         if others:
             projected = projected.copy()  # it may be a view of the file's bytes
-            form = ImageFormat(*projected.shape, projected.dtype)
+            planes, height, width = projected.shape
+            form = ImageFormat(planes, height, width, projected.dtype)
             for image in others:
                 np.maximum(projected, image.planes(form), out=projected)
         return projected

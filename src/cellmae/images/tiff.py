@@ -82,7 +82,8 @@ def _stack(tiff: tifffile.TiffFile) -> Stack:
     if len(unknown) > 1 or len(sizes) < len(outer) or "T" in sizes:
         raise RefusedError(f"a stack of shape {shape} (axes {axes}), expected (y, x), (channel, y, x) or with z planes")
     planes = sizes[unknown[0]] if unknown else 1
-    return Stack(ImageFormat(planes, *shape[-2:], page.dtype.newbyteorder("=")), sizes)
+    height, width = shape[-2:]
+    return Stack(ImageFormat(planes, height, width, page.dtype.newbyteorder("=")), sizes)
 
 
 def _ome_sizes(description: str, pages: int) -> dict[str, int] | None:
@@ -101,10 +102,9 @@ def _view(tiff: tifffile.TiffFile, data: bytes) -> np.ndarray | None:
     """Return plain pixels as a view of the file's bytes; None where they are compressed, scattered or swapped."""
     series = tiff.series[0]
     offset, page = series.dataoffset, series.keyframe
-    native = page.dtype is not None and page.dtype.newbyteorder(tiff.byteorder).isnative
-    if offset is None or page.is_tiled or not native or page.fillorder != 1 or page.bitspersample % 8:
+    if offset is None or page.dtype is None or page.is_tiled or page.fillorder != 1 or page.bitspersample % 8:
         return None
-    if series.axes.endswith("S") or offset % page.dtype.itemsize:
+    if not page.dtype.newbyteorder(tiff.byteorder).isnative or series.axes.endswith("S"):
         return None
     return np.frombuffer(data, page.dtype.newbyteorder("="), count=int(np.prod(series.shape)), offset=offset)
 

@@ -117,8 +117,8 @@ def map_fields(
 ) -> Iterator[Result | LostFieldError]:
     """Apply a function to many fields in Dask's threads; results come in order, lost fields as their error.
 
-    Only a few fields for each thread are under way at a time, so that memory does not grow with the plate. Another error
-    is raised when no thread is at work any more.
+    Only a few fields for each thread are under way at a time, so that memory does not grow with the plate. Another
+    error is raised when no thread is at work any more.
     """
 
     def attempt(item: Item) -> Result | Exception:

@@ -71,7 +71,7 @@ def tile_sums(plane: np.ndarray, size: int, sums: np.ndarray) -> None:
 
 
 @compiled
-def _sum_up(pixels: np.ndarray, laplacian: np.ndarray) -> tuple[int, int, int, int, int]:
+def _sum_up(pixels: np.ndarray, laplacian: np.ndarray) -> tuple[np.int32, ...]:
     total = squares = full = bend = squared_bend = np.int32(0)
     for x in range(len(pixels)):
         pixel = np.int32(pixels[x])

@@ -120,7 +120,7 @@ def tile_plate(
     if not samples:
         _require_enough(plate, files, lost | useless, max_lost_share)
     low, high = range_percentiles
-    given = [tuple(ranges[name]) if ranges and name in ranges else None for name in channels]
+    given = [(ranges[name][0], ranges[name][1]) if ranges and name in ranges else None for name in channels]
     scaling = Scaling.fit(samples, percentiles=(low, high), given=given)
     stored_ranges = scaling.ranges(channels)
 
