@@ -42,7 +42,7 @@ def training_plates(model):
 def has_tiles(plate):
     """Say whether there are tiles of a removed plate that models of today can be trained on."""
     path = Path(f"{RESULTS}/tiles/{plate}.json")
-    stored = path.with_suffix(".stored").exists()
+    stored = path.with_suffix(".zarr").exists()
     manifest = read_manifest(path, stage="tiles") if path.exists() and stored else {}
     wanted = {"tile_size": config["tiles"]["size"], "channels": CHANNELS}
     return all(manifest.get(key) == value for key, value in wanted.items())

@@ -156,5 +156,5 @@ def test_damage_to_an_archive_is_noticed(tiled: SyntheticPlate, damage: str) -> 
 
 def test_a_deleted_store_says_how_to_get_it_back(tiled: SyntheticPlate) -> None:
     shutil.rmtree(tiled.store)
-    with pytest.raises(DataError, match="--forcerun tile_plate"):
+    with pytest.raises(DataError, match="snakemake restore_tiles"):
         open_store(tiled.store)

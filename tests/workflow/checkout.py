@@ -37,7 +37,7 @@ CONFIG: dict[str, Any] = {
     "alignments": {"tvn": {"method": "tvn", "pca": 8}},
     "maps": {"relationships": {"complexes": "plates/relationships.csv"}, "bootstrap": 20},
 }  # fmt: skip
-TARGETS = {"all", "screen", "tiles", "models", "embeddings", "alignment", "maps", "report"}
+TARGETS = {"all", "restore_tiles", "screen", "tiles", "models", "embeddings", "alignment", "maps", "report"}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 

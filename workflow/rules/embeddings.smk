@@ -7,10 +7,8 @@ rule embed_plate:
     input:
         table=rules.tile_plate.output.table,
         tiles=rules.tile_plate.output.manifest,
-        store=rules.tile_plate.output.stored,
         model=f"{RESULTS}/models/{{model}}/model.yaml",
         batch=batch_files(rules.tile_plate.output.manifest),
-        batch_stores=batch_files(rules.tile_plate.output.stored),
     output:
         wells=f"{RESULTS}/embeddings/{{model}}/{{plate}}.h5ad",
         manifest=f"{RESULTS}/embeddings/{{model}}/{{plate}}.json",
@@ -56,7 +54,7 @@ if RETIRE != "keep":
             runtime=120,
         params:
             store=f"{RESULTS}/tiles/{{plate}}.zarr",
-            stored=rules.tile_plate.output.stored,
+            restored=rules.restore_plate.output.restored,
             how=RETIRE,
         message:
             "Tiles of {wildcards.plate}: {params.how}"

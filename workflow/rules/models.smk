@@ -9,10 +9,8 @@ rule pretrain_model:
     input:
         tables=training_files(rules.tile_plate.output.table),
         tiles=training_files(rules.tile_plate.output.manifest),
-        stores=training_files(rules.tile_plate.output.stored),
         validation_tables=validation_files(rules.tile_plate.output.table),
         validation_tiles=validation_files(rules.tile_plate.output.manifest),
-        validation_stores=validation_files(rules.tile_plate.output.stored),
     output:
         weights=f"{RESULTS}/models/{{model}}/encoder.safetensors",
         history=f"{RESULTS}/models/{{model}}/history.csv",
@@ -55,11 +53,9 @@ use rule pretrain_model as train_classifier with:
     input:
         tables=training_files(rules.tile_plate.output.table),
         tiles=training_files(rules.tile_plate.output.manifest),
-        stores=training_files(rules.tile_plate.output.stored),
         wells=training_files(rules.index_wells.output.wells),
         validation_tables=validation_files(rules.tile_plate.output.table),
         validation_tiles=validation_files(rules.tile_plate.output.manifest),
-        validation_stores=validation_files(rules.tile_plate.output.stored),
         validation_wells=validation_files(rules.index_wells.output.wells),
     output:
         weights=f"{RESULTS}/models/{{model}}/encoder.safetensors",
@@ -102,7 +98,6 @@ rule rank_blocks:
         model=rules.pretrain_model.output.record,
         tables=validation_files(rules.tile_plate.output.table),
         tiles=validation_files(rules.tile_plate.output.manifest),
-        stores=validation_files(rules.tile_plate.output.stored),
         wells=validation_files(rules.index_wells.output.wells),
     output:
         blocks=report(

@@ -11,8 +11,6 @@ rule tile_plate:
     output:
         table=f"{RESULTS}/tiles/{{plate}}.parquet",
         manifest=f"{RESULTS}/tiles/{{plate}}.json",
-        # Stands for the store: no output itself, as Snakemake would put a file of its own into the folder.
-        stored=f"{RESULTS}/tiles/{{plate}}.stored",
     log:
         f"{RESULTS}/logs/tiles/{{plate}}.log",
     benchmark:
@@ -33,6 +31,26 @@ rule tile_plate:
         "Tiling {wildcards.plate}"
     script:
         "../scripts/tile_plate.py"
+
+
+use rule tile_plate as restore_plate with:
+    input:
+        fields=rules.index_fields.output.fields,
+        manifest=rules.tile_plate.output.manifest,
+    output:
+        restored=f"{RESULTS}/tiles/{{plate}}.restored",
+    log:
+        f"{RESULTS}/logs/tiles/{{plate}}.restored.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tiles/{{plate}}.restored.tsv"
+    message:
+        "Tiling {wildcards.plate} again"
+
+
+rule restore_tiles:
+    input:
+        expand(rules.restore_plate.output.restored, plate=PLATES if IMAGED else []),
+    localrule: True
 
 
 rule tiles:

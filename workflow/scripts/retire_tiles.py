@@ -10,6 +10,6 @@ if __name__ == "__main__":
         if snakemake.params.how == "archive":
             archive_store(store)
         else:
-            Path(snakemake.params.stored).unlink(missing_ok=True)
+            Path(snakemake.params.restored).unlink(missing_ok=True)
             remove(store)
         Path(snakemake.output.retired).touch()

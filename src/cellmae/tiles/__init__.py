@@ -12,6 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "loading": ["prefetch"],
         "store": ["TileStore", "archive_store", "open_store"],
         "table": ["read_tiles"],
-        "tiling": ["tile_plate"],
+        "tiling": ["restore_store", "tile_plate"],
     },
 )

@@ -243,7 +243,7 @@ def open_store(path: str | Path, *, verify: bool = False) -> TileStore:
         tile_size = int(attributes["tile_size"])
     except FileNotFoundError:
         raise DataError(
-            f"{path} is missing or holds no store: run snakemake with --forcerun tile_plate to tile the plate again"
+            f"{path} is missing or holds no store; if it was deleted, run snakemake restore_tiles to have it again"
         ) from None
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no store of the stage tiles or is damaged ({error}): {remedy}") from None

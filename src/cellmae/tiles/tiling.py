@@ -4,13 +4,14 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cellmae.errors import DataError
-from cellmae.files import atomic_path, digest_json, remove, write_manifest
+from cellmae.files import atomic_path, digest_json, read_json, remove, write_manifest
 from cellmae.images import ImageFormat
 from cellmae.logging import logger, progress
 from cellmae.tiles import VERSION
@@ -25,7 +26,7 @@ from cellmae.tiles.preparation import (
     read_gains,
 )
 from cellmae.tiles.quality import Grid, Quality, judge, measure
-from cellmae.tiles.store import STAGE, StoreWriter
+from cellmae.tiles.store import STAGE, StoreWriter, open_store
 from cellmae.tiles.table import digest_table, lost_rows, tile_rows
 
 SAMPLE_SEED = 0
@@ -183,6 +184,36 @@ def tile_plate(
         "%s: %d of %d fields stored, %d of %d tiles kept",
         *(plate, len(stored), len(files), tiles["keep"].sum(), len(tiles)),
     )
+
+
+def restore_store(fields: pd.DataFrame, *, manifest: str | Path, **arguments: Any) -> None:
+    """Make a plate's store again that was deleted; table and manifest stay as they are, and so does what rests on them.
+
+    Parameters
+    ----------
+    fields, arguments
+        As :func:`tile_plate` took them.
+    manifest
+        The plate's manifest, beside which the store belongs.
+
+    Raises
+    ------
+    DataError
+        The images, or the arguments, are not what they were.
+    """
+    manifest = Path(manifest)
+    store = manifest.with_suffix(".zarr")
+    if store.exists():
+        open_store(store)
+        return
+    with atomic_path(store) as partial, TemporaryDirectory() as folder:
+        again = Path(folder, manifest.name)
+        tile_plate(fields, store=partial, table=again.with_suffix(".parquet"), manifest=again, **arguments)
+        if read_json(again) != read_json(manifest):
+            raise DataError(
+                f"{manifest}: the images or the configuration changed since; tile the plate anew with snakemake "
+                "--forcerun tile_plate, and train and embed what depends on it"
+            )
 
 
 def _prepare(
