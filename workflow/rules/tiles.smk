@@ -7,7 +7,7 @@ rule tile_plate:
     input:
         fields=rules.index_fields.output.fields,
         # First said what the run will cost, then spent it; what other plates add to that changes nothing here.
-        summary=ancient(rules.summarise_screen.output.json),
+        summary=ancient(f"{RESULTS}/screen/summary.json"),
     output:
         table=f"{RESULTS}/tiles/{{plate}}.parquet",
         manifest=f"{RESULTS}/tiles/{{plate}}.json",
