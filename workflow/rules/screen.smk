@@ -1,4 +1,6 @@
 # Plates as they lie on disk -> what images there are, and what was done to each well.
+#
+# These rules have priority: before anything is tiled, the summary says what the run will cost.
 
 import cellmae.screen
 
@@ -11,6 +13,7 @@ if SIMULATED:
             f"{RESULTS}/logs/screen/{{plate}}.simulation.log",
         benchmark:
             f"{RESULTS}/benchmarks/screen/{{plate}}.simulation.tsv"
+        priority: 1
         conda:
             "../../envs/maps.yaml"
         threads: 1
@@ -36,6 +39,7 @@ if SIMULATED:
             f"{RESULTS}/logs/screen/truth.log",
         benchmark:
             f"{RESULTS}/benchmarks/screen/truth.tsv"
+        priority: 1
         conda:
             "../../envs/maps.yaml"
         threads: 1
@@ -60,6 +64,7 @@ rule index_fields:
         f"{RESULTS}/logs/screen/{{plate}}.fields.log",
     benchmark:
         f"{RESULTS}/benchmarks/screen/{{plate}}.fields.tsv"
+    priority: 1
     conda:
         "../../envs/maps.yaml"
     threads: 1
@@ -88,6 +93,7 @@ rule index_wells:
         f"{RESULTS}/logs/screen/{{plate}}.wells.log",
     benchmark:
         f"{RESULTS}/benchmarks/screen/{{plate}}.wells.tsv"
+    priority: 1
     conda:
         "../../envs/maps.yaml"
     threads: 1
@@ -117,6 +123,7 @@ rule summarise_screen:
         f"{RESULTS}/logs/screen/summary.log",
     benchmark:
         f"{RESULTS}/benchmarks/screen/summary.tsv"
+    priority: 1
     conda:
         "../../envs/maps.yaml"
     threads: 1

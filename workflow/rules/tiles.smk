@@ -6,8 +6,6 @@ import cellmae.tiles
 rule tile_plate:
     input:
         fields=rules.index_fields.output.fields,
-        # First said what the run will cost, then spent it; what other plates add to that changes nothing here.
-        summary=ancient(f"{RESULTS}/screen/summary.json"),
     output:
         table=f"{RESULTS}/tiles/{{plate}}.parquet",
         manifest=f"{RESULTS}/tiles/{{plate}}.json",

@@ -15,6 +15,7 @@ from cellmae.screen.wells import parse_wells
 KEYS = ["experiment", "plate_name", "well"]
 FACTS = ["perturbation", "treatment", "is_control"]
 TAKEN = {*KEYS, *FACTS, "plate", "batch", "row", "column", "role"}
+POSITIVE = "is_positive_control"  # of layouts that know
 LABELS_LISTED = 10
 NAMELESS_CONTROL = "negative_control"
 
@@ -118,13 +119,15 @@ def check_unique_wells(annotations: pd.DataFrame) -> None:
 def add_roles(annotations: pd.DataFrame, controls: Sequence[str], positive_controls: Sequence[str]) -> pd.DataFrame:
     """Replace ``is_control`` by ``role``: treatment, negative_control, positive_control or empty."""
     label = annotations["perturbation"]
+    positive = annotations.get(POSITIVE, pd.Series(False, index=annotations.index))
     conditions = [
         annotations["is_control"].to_numpy(bool) | label.isin(controls).to_numpy(bool),
-        label.isin(positive_controls).to_numpy(bool),
+        positive.to_numpy(bool) | label.isin(positive_controls).to_numpy(bool),
         label.isna().to_numpy(bool),
     ]
     role = np.select(conditions, ["negative_control", "positive_control", "empty"], "treatment")
-    return annotations.drop(columns="is_control").assign(role=pd.array(role, dtype=TEXT))
+    known = annotations.drop(columns=["is_control", POSITIVE], errors="ignore")
+    return known.assign(role=pd.array(role, dtype=TEXT))
 
 
 def check_control_labels(labels: pd.Series, controls: Sequence[str], positive_controls: Sequence[str]) -> None:

@@ -57,7 +57,8 @@ def rxrx1(root: Path) -> None:
     files(root, *(f"images/HUVEC-01/Plate1/{well}_s1_w{n}.png" for well in WELLS for n in range(1, 7)))
     rows = [
         {"site_id": f"HUVEC-01_1_{well}_1", "well_id": f"HUVEC-01_1_{well}", "cell_type": "HUVEC", "dataset": "train",
-         "experiment": "HUVEC-01", "plate": 1, "well": well, "site": 1, "well_type": kind, "sirna": sirna, "sirna_id": n}
+         "experiment": "HUVEC-01", "plate": 1, "well": well, "site": 1, "well_type": kind, "sirna": sirna,
+         "sirna_id": n}
         for n, (well, kind, sirna) in enumerate(
             [("A01", "negative_control", "EMPTY"), ("A02", "treatment", "s21721")]
         )
@@ -119,7 +120,12 @@ def pattern(root: Path) -> None:
 
 def profiles(root: Path) -> None:
     root.mkdir()
-    columns = {"Plate": ["BR1"] * 2, "Well": ["A01", "A02"], "gene": ["EGFP", "TP53"], "pert_type": ["control", "trt_oe"]}
+    columns = {
+        "Plate": ["BR1"] * 2,
+        "Well": ["A01", "A02"],
+        "gene": ["EGFP", "TP53"],
+        "pert_type": ["control", "trt_oe"],
+    }
     table = pd.DataFrame({f"Metadata_{name}": values for name, values in columns.items()}).assign(feature=[0.1, 0.2])
     table.to_parquet(root / "profiles.parquet")
 

@@ -8,21 +8,29 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cellmae.errors import ConfigError
+from cellmae.screen.layouts.imagexpress import ImageXpressLayout
 from cellmae.screen.layouts.jump import JumpLayout
 from cellmae.screen.layouts.layout import Layout
 from cellmae.screen.layouts.omezarr import OmeZarrLayout
 from cellmae.screen.layouts.pattern import PatternLayout
+from cellmae.screen.layouts.phenix import PhenixLayout
 from cellmae.screen.layouts.profiles import ProfilesLayout
+from cellmae.screen.layouts.rxrx1 import RxRx1Layout
 from cellmae.screen.layouts.rxrx3 import RxRx3Layout
+from cellmae.screen.layouts.rxrx3_core import RxRx3CoreLayout
 from cellmae.screen.layouts.sheet import SheetLayout
 from cellmae.screen.layouts.simulated import SimulatedLayout
 
 LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
+    "imagexpress": ImageXpressLayout,
     "jump": JumpLayout,
     "ome-zarr": OmeZarrLayout,
     "pattern": PatternLayout,
+    "phenix": PhenixLayout,
     "profiles": ProfilesLayout,
+    "rxrx1": RxRx1Layout,
     "rxrx3": RxRx3Layout,
+    "rxrx3-core": RxRx3CoreLayout,
     "sheet": SheetLayout,
     "simulated": SimulatedLayout,
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -16,8 +16,6 @@ from cellmae.screen.plate import Plate
 from cellmae.screen.wells import parse_wells
 
 PLATE = "Plate"  # precedes a plate's number in the name of its folder
-IDENTITY = ["experiment_name", "plate"]
-REQUIRED = [*IDENTITY, "address", "gene", "treatment"]
 OPTIONAL_TEXT = ["SMILES", "perturbation_type", "cell_type"]
 IMAGES = "images/{batch}/{plate}/{well}_s{site}_w{channel}.png"
 
@@ -26,6 +24,10 @@ class RxRx3Layout:
     """Plates as RxRx3 has them; also if only some of its experiments or plates were downloaded."""
 
     has_images = True
+    metadata_file = "metadata.csv"
+    identity: ClassVar = ["experiment_name", "plate"]
+    required: ClassVar = ["address", "gene", "treatment"]
+    optional: ClassVar = ["concentration", *OPTIONAL_TEXT]
 
     def __init__(self, screen: Mapping[str, Any]) -> None:
         self.root = location(screen["root"], key="screen.root")
@@ -34,29 +36,34 @@ class RxRx3Layout:
 
     def sources(self) -> list[Path]:
         """Return the files that annotations are read from."""
-        return [self.root / "metadata.csv"]
+        return [self.root / self.metadata_file]
 
     def annotations(self, plate: Plate | None = None) -> pd.DataFrame:
-        """Return the wells of ``metadata.csv``: genes with their guides, compounds with their concentrations."""
+        """Return the wells of the metadata: genes with their guides, compounds with their concentrations."""
+        return rxrx3_annotations(self._own(plate))
+
+    def _own(self, plate: Plate | None) -> pd.DataFrame:
+        """Return the metadata of all plates, or of one."""
         metadata = self._metadata()
-        if plate is not None:
-            number = plate.name.removeprefix(PLATE)
-            own = (metadata["experiment_name"] == plate.experiment) & (metadata["plate"] == number)
-            metadata = metadata[own].reset_index(drop=True)
-        return rxrx3_annotations(metadata)
+        if plate is None:
+            return metadata
+        experiment, number = self.identity
+        own = (metadata[experiment] == plate.experiment) & (metadata[number] == plate.name.removeprefix(PLATE))
+        return metadata[own].reset_index(drop=True)
 
     def _metadata(self) -> pd.DataFrame:
         existing_root(self.root)
-        path = self.root / "metadata.csv"
+        path = self.root / self.metadata_file
         names = column_names(path, key="screen.root")
-        missing = [name for name in REQUIRED if name not in names]
+        required = [*self.identity, *self.required]
+        missing = [name for name in required if name not in names]
         if missing:
             raise ConfigError(
                 f"screen.root: {path} has no column {', '.join(missing)}; its columns are {', '.join(names)}; "
                 "screen.layout 'pattern' reads tables of other kinds"
             )
-        metadata = read_metadata(path, [*REQUIRED, "concentration", *OPTIONAL_TEXT], key="screen.root")
-        for name in IDENTITY:
+        metadata = read_metadata(path, [*required, *self.optional], key="screen.root")
+        for name in self.identity:
             metadata[name] = as_text(metadata[name])
             if metadata[name].isna().any():
                 raise DataError(f"{path}: {metadata[name].isna().sum()} rows have no {name}; fill it in or remove them")
