@@ -25,7 +25,7 @@ from cellmae.screen.plate import Plate
 from cellmae.screen.wells import parse_well, parse_wells, well_name
 
 IMAGE = re.compile(
-    r"(?:.*?_)?(?P<well>[A-Z]{1,2}[0-9]{1,2})(?:_s(?P<site>[0-9]+))?(?:_w(?P<channel>[0-9]+))?"
+    r"(?:.*?_)??(?P<well>[A-Z]{1,2}[0-9]{1,2})(?:_s(?P<site>[0-9]+))?(?:_w(?P<channel>[0-9]+))?"
     r"(?:[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12})?\.tiff?",
     re.IGNORECASE,
 )
@@ -113,7 +113,7 @@ class ImageXpressLayout(MappedLayout):
         projected = files["z"] == PROJECTION
         images = pd.MultiIndex.from_frame(files[KEYS])
         if self._z == "max":
-            return files[projected | ~images.isin(images[projected])].assign(z=1) if projected.any() else files
+            return files[projected | ~images.isin(images[projected])]
         files = files[~projected | ~images.isin(images[~projected])]
         return files.assign(z=files["z"].mask(files["z"] == PROJECTION, self._z))
 
