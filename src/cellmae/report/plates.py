@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -16,6 +17,12 @@ from cellmae.tiles import read_tiles
 MOST_DRAWN = 12
 WORST_WELLS = 12
 MOST_VECTORS = 400  # marks in a figure; more are drawn as an image
+MEASURES = {
+    "brightness": "Brightness (0 to 255)",
+    "focus": "Focus (variance of Laplacian)",
+    "saturated": "Saturated share",
+    "foreground": "Foreground share",
+}
 LOST = LinearSegmentedColormap.from_list("lost", ["#c3cbd3", "#e39b62", "#b03a06"])
 
 
@@ -33,7 +40,9 @@ def well_quality(tiles: pd.DataFrame, wells: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row a well that has fields: ``plate``, ``well``, ``row``, ``column``, ``fields``, ``lost_fields``,
-        ``tiles``, ``kept``, and ``kept_share``, which is 0 where every field was lost.
+        ``tiles``, ``kept``, and ``kept_share``, which is 0 where every field was lost; then the means of the measures
+        of :data:`MEASURES` over the well's tiles, kept or not: ``brightness`` and ``focus`` are those of its channels,
+        see :class:`cellmae.tiles.quality.Quality`.
     """
     stored = tiles[tiles["field"] >= 0]
     lost = tiles[tiles["field"] < 0]
@@ -47,6 +56,15 @@ def well_quality(tiles: pd.DataFrame, wells: pd.DataFrame) -> pd.DataFrame:
     )
     counts = counts.fillna(0).astype("int64")
     counts["kept_share"] = counts["kept"] / counts["tiles"].where(counts["tiles"] > 0, 1)
+    measures = pd.DataFrame(
+        {
+            "brightness": stored.filter(regex="^mean_").mean(axis=1),
+            "focus": stored.filter(regex="^focus_").mean(axis=1),
+            "saturated": stored["saturated"],
+            "foreground": stored["foreground"],
+        }
+    )
+    counts = counts.join(measures.groupby(stored["well"]).mean())
     counts = wells[["plate", "well", "row", "column"]].merge(counts, left_on="well", right_index=True)
     return counts.sort_values(["row", "column"], ignore_index=True)
 
@@ -88,6 +106,37 @@ def plate_figure(quality: pd.DataFrame, *, rows: int, columns: int) -> Figure:
     bar.set_ticks([0, 0.5, 1], labels=["all kept", "half", "none kept"])
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, length=0)
+    return figure
+
+
+def measures_figure(
+    quality: pd.DataFrame, limits: Mapping[str, tuple[float, float]], *, rows: int, columns: int
+) -> Figure:
+    """Draw each of :data:`MEASURES` where the wells lie on the plate, side by side.
+
+    Parameters
+    ----------
+    quality
+        From :func:`well_quality`.
+    limits
+        The values at both ends of the colours, the same for all plates, by measure.
+    rows, columns
+        Size of the plate.
+    """
+    figure, panels = new_figure(9.5, 0.9 + 2.3 * rows / columns, columns=len(MEASURES))
+    for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
+        wells = np.full((rows, columns), np.nan)
+        wells[quality["row"] - 1, quality["column"] - 1] = quality[measure]
+        low, high = limits[measure]
+        extent = (0.5, columns + 0.5, rows + 0.5, 0.5)
+        drawn = axes.imshow(wells, cmap="viridis", vmin=low, vmax=high, extent=extent, interpolation="nearest")
+        axes.set_title(title, fontsize=9)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.8, aspect=22, pad=0.03)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=7, length=0)
+        bar.ax.locator_params(nbins=4)
     return figure
 
 
@@ -134,11 +183,45 @@ def plates_section(
         [
             Text([_in_words(summary)]),
             Panels(plots, caption),
+            _measures({plate: quality[plate] for plate in drawn}, rows=rows, columns=columns),
             _summary_table(summary),
             *_reason_tables(records),
             _wells_table(pd.concat(quality.values(), ignore_index=True)),
         ],
     )
+
+
+def _measures(quality: Mapping[str, pd.DataFrame], *, rows: int, columns: int) -> Panels:
+    every = pd.concat(quality.values())
+    limits = {measure: _limits(every[measure].dropna()) for measure in MEASURES}
+    plots = [
+        Plot(
+            f"measures-{plate}",
+            measures_figure(table, limits, rows=rows, columns=columns),
+            alt=f"Plate {plate}, means by well: "
+            + "; ".join(
+                f"{title.lower()} {table[measure].min():.3g} to {table[measure].max():.3g}"
+                for measure, title in MEASURES.items()
+            )
+            + ".",
+            title=plate,
+        )
+        for plate, table in quality.items()
+    ]
+    caption = (
+        "Measures of the tiles, kept or not, as means by well, in the same colours for all plates. Gradients from edge "
+        "to edge come from pipetting, staining or illumination (tiles.illumination divides the last out), single "
+        "wells out of line from dust, focus or death."
+    )
+    return Panels(plots, caption, size="wide")
+
+
+def _limits(values: pd.Series) -> tuple[float, float]:
+    """Return the range that all but a hundredth of the values lie in; any range where there are none."""
+    if values.empty:
+        return 0.0, 1.0
+    low, high = values.quantile([0.005, 0.995])
+    return float(low), float(max(high, low + 1e-9))
 
 
 def _row_letters(row: int) -> str:
