@@ -1,3 +1,5 @@
+import re
+
 import pandas as pd
 import pytest
 
@@ -73,6 +75,20 @@ def test_simulated_screen_is_known_before_it_is_drawn(tmp_path):
         index_fields(screen, "gene-001_Plate1")
     other = plates(screen | {"simulation": SIMULATION | {"seed": 2}})
     assert other["gene-001_Plate1"].wells_digest != found["gene-001_Plate1"].wells_digest
+
+
+def test_pattern_blanks_and_letters_of_any_alphabet(pattern):
+    """Their plates get names for paths and shells; images and annotations keep their own."""
+    files = ["Zellkerne, Tag 1/Größe µ/A01_s1_w1.tif", "Zellkerne – Tag 1/Größe µ/A02_s1_w2.tif"]
+    screen = pattern(
+        files,
+        "plate,well,compound\nGröße µ,A1,DMSO\nGröße µ,A2,β-ラパコン\n",
+        pattern="Zellkerne, Tag 1/{plate}/{well}_s{site}_w{channel}.tif",
+    )
+    (slug,) = plates(screen)
+    assert re.fullmatch(r"[A-Za-z0-9_.-]+", slug)
+    assert index_fields(screen, slug)["path_dna"].tolist() == [files[0], None]
+    assert index_wells(screen, slug)["perturbation"].tolist() == ["DMSO", "β-ラパコン"]
 
 
 def test_pattern_one_map_for_all_plates(pattern):

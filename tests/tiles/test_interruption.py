@@ -1,4 +1,4 @@
-"""Kill -9 in the middle of tiling, then again: nothing half-written is seen, and the result is the same."""
+"""Kill -9 or Ctrl-C in the middle of tiling, then again: nothing half-written is seen, the result is the same."""
 
 import pickle
 import signal
@@ -28,13 +28,14 @@ tile_plate(arguments.pop("fields"), **arguments)
 """
 
 
-def test_a_killed_job_leaves_nothing_and_can_be_rerun(make_plate: PlateMaker) -> None:
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_job_leaves_nothing_and_can_be_rerun(make_plate: PlateMaker, blow: signal.Signals) -> None:
     undisturbed, killed = (make_plate(name=name, fields=24) for name in ("undisturbed", "killed"))
     for plate in (undisturbed, killed):
         plate.fields["plate"] = "p"
     undisturbed.tile()
 
-    child = subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert child.stdin is not None
     child.stdin.write(pickle.dumps(killed.arguments()))
     child.stdin.close()
@@ -43,9 +44,9 @@ def test_a_killed_job_leaves_nothing_and_can_be_rerun(make_plate: PlateMaker) ->
         assert child.poll() is None, "tiling ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert [path.name for path in (killed.root / "tiles").iterdir()] == [".p.zarr.partial"]
+    child.send_signal(blow)
+    assert child.wait(60) != 0
+    assert {path.name for path in (killed.root / "tiles").iterdir()} <= {".p.zarr.partial"}
 
     killed.tile()
     assert killed.manifest.read_bytes() == undisturbed.manifest.read_bytes()
