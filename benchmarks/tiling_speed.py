@@ -10,6 +10,7 @@ import argparse
 import io
 import os
 import resource
+import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -105,13 +106,15 @@ def contestants_of(folder: Path, form: str, fields: pd.DataFrame, args: argparse
         for number, channel in enumerate(CHANNELS):
             plane = decode(folder / getattr(row, f"path_{channel}"), form)
             if form == "tiff":
-                path = folder / "floor" / f"{row.Index}_{number}"
+                path = folder / "floor.new" / f"{row.Index}_{number}"
                 path.write_bytes((plane >> 4).astype(np.uint8).data)
 
     def floor() -> None:
-        (folder / "floor").mkdir(exist_ok=True)
+        (folder / "floor.new").mkdir()
         with ThreadPoolExecutor(args.threads) as pool:
             list(pool.map(decode_field, fields.itertuples()))
+        shutil.rmtree(folder / "floor", ignore_errors=True)  # as a store takes the place of the one before
+        (folder / "floor.new").rename(folder / "floor")
 
     name = "decode, write 8 bits" if form == "tiff" else "decode"
     return [

@@ -79,7 +79,7 @@ def test_simulated_screen_is_known_before_it_is_drawn(tmp_path):
 
 def test_pattern_blanks_and_letters_of_any_alphabet(pattern):
     """Their plates get names for paths and shells; images and annotations keep their own."""
-    files = ["Zellkerne, Tag 1/Größe µ/A01_s1_w1.tif", "Zellkerne – Tag 1/Größe µ/A02_s1_w2.tif"]
+    files = ["Zellkerne, Tag 1/Größe µ/A01_s1_w1.tif", "Zellkerne, Tag 1/Größe µ/A02_s1_w2.tif"]
     screen = pattern(
         files,
         "plate,well,compound\nGröße µ,A1,DMSO\nGröße µ,A2,β-ラパコン\n",

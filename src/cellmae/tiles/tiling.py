@@ -30,6 +30,7 @@ from cellmae.tiles.store import STAGE, StoreWriter, open_store
 from cellmae.tiles.table import digest_table, lost_rows, tile_rows
 
 SAMPLE_SEED = 0
+KEPT_BYTES = 2**28  # of sampled fields that stay in memory until they are stored
 MAX_NAMED_FIELDS = 3  # lost fields that a message names
 
 
@@ -117,7 +118,8 @@ def tile_plate(
     usable = [place for place in range(len(files)) if place not in lost]
     preparation = _prepare(files, usable, form, fields, root, illumination, binning, threads)
     grid = Grid.over(*preparation.shape, size)
-    samples, useless = _sample_fields(files, usable, form, preparation, threads)
+    decoded: dict[int, list[np.ndarray]] = {}
+    samples, useless = _sample_fields(files, usable, form, preparation, decoded, threads)
     if not samples:
         _require_enough(plate, files, lost | useless, max_lost_share)
     low, high = range_percentiles
@@ -127,7 +129,7 @@ def tile_plate(
 
     with atomic_path(store) as partial:
         writer = StoreWriter(partial)
-        stored, unstored = _store_fields(files, usable, form, preparation, scaling, grid, writer, threads)
+        stored, unstored = _store_fields(files, usable, form, preparation, scaling, grid, writer, decoded, threads)
         lost = dict(sorted((lost | unstored).items()))
         _require_enough(plate, files, lost, max_lost_share)
         places = [field.place for field in stored]
@@ -237,12 +239,25 @@ def _prepare(
 
 
 def _sample_fields(
-    files: Sequence[FieldImages], usable: Sequence[int], form: ImageFormat, preparation: Preparation, threads: int
+    files: Sequence[FieldImages],
+    usable: Sequence[int],
+    form: ImageFormat,
+    preparation: Preparation,
+    decoded: dict[int, list[np.ndarray]],
+    threads: int,
 ) -> tuple[list[FieldSample], dict[int, str]]:
-    """Sample fields in random order until there are enough; return also those that say nothing, with reasons."""
+    """Sample fields in random order until there are enough; return also those that say nothing, with reasons.
+
+    Some of them are left in ``decoded``, so that they need not be decoded once more.
+    """
+
+    capacity = KEPT_BYTES // (form.nbytes * len(files[0].images))
 
     def sample(place: int) -> FieldSample:
-        return sample_field(files[place].planes(form), preparation)
+        planes = list(files[place].planes(form))
+        if len(decoded) < capacity:
+            decoded[place] = planes
+        return sample_field(planes, preparation)
 
     drawn = np.random.default_rng(SAMPLE_SEED).permutation(usable).tolist()
     useless: dict[int, str] = {}
@@ -272,6 +287,7 @@ def _store_fields(
     scaling: Scaling,
     grid: Grid,
     writer: StoreWriter,
+    decoded: dict[int, list[np.ndarray]],
     threads: int,
 ) -> tuple[list[StoredField], dict[int, str]]:
     """Scale, write and measure every usable field; return those on disk, and the reasons for the others."""
@@ -282,7 +298,7 @@ def _store_fields(
         if not hasattr(own, "field"):
             own.field = np.empty((len(scaling.low), *preparation.shape), np.uint8)
         field = own.field
-        for channel, plane in enumerate(files[place].planes(form)):
+        for channel, plane in enumerate(decoded.pop(place, []) or files[place].planes(form)):
             if is_flat(plane) and not scaling.constant[channel]:
                 raise LostFieldError(f"{files[place].channels[channel]}: flat, every pixel is {plane.flat[0]}")
             scaling.scale(preparation.apply(plane, channel), channel, out=field[channel])
