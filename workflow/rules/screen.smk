@@ -132,7 +132,6 @@ rule summarise_screen:
         runtime=30,
     params:
         version=cellmae.screen.VERSION,
-        results=RESULTS,
         root=ROOT,
         channels=CHANNELS,
         tile_size=TILING["size"],

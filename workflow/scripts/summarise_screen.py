@@ -32,4 +32,4 @@ if __name__ == "__main__":
         with atomic_path(snakemake.output.text) as partial:
             partial.write_text(summary.as_text())
         if summary.cost is not None:
-            print(announce(summary.cost, params.results), file=sys.stderr)
+            print(announce(summary.cost, snakemake.config["results"]), file=sys.stderr)
