@@ -124,7 +124,7 @@ class FilePattern:
         if not found:
             raise ConfigError(
                 f"{self.key}: no file below {root} matches {self.pattern!r}; the folder holds "
-                f"{listing(sorted(_entries(root)), 5) or 'nothing'}"
+                f"{listing(sorted(entries(root)), 5) or 'nothing'}"
             )
         plates = pd.DataFrame(sorted(found), columns=keys, index=range(len(found)), dtype="object")
         return PlateFolders(plates, visited)
@@ -196,7 +196,7 @@ class FilePattern:
             return
         visited.append(folder)
         expression = self._expression(segment)
-        for name in _entries(folder):
+        for name in entries(folder):
             match = expression.fullmatch(name)
             if match is None or (name.startswith(".") and not segment.startswith(".")):
                 continue
@@ -226,7 +226,8 @@ def _well(values: Mapping[str, str]) -> str:
     return f"r{row}c{column}" if row.isdecimal() else f"{row}{column}"
 
 
-def _entries(folder: Path) -> Iterator[str]:
+def entries(folder: Path) -> Iterator[str]:
+    """Yield the names in a folder, in no order; none where there is no folder."""
     try:
         if is_remote(folder):
             yield from (path.name for path in folder.iterdir())

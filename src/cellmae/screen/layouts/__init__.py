@@ -8,19 +8,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cellmae.errors import ConfigError
+from cellmae.screen.layouts.imagexpress import ImageXpressLayout
 from cellmae.screen.layouts.jump import JumpLayout
 from cellmae.screen.layouts.layout import Layout
 from cellmae.screen.layouts.omezarr import OmeZarrLayout
 from cellmae.screen.layouts.pattern import PatternLayout
+from cellmae.screen.layouts.phenix import PhenixLayout
 from cellmae.screen.layouts.profiles import ProfilesLayout
 from cellmae.screen.layouts.rxrx3 import RxRx3Layout
 from cellmae.screen.layouts.sheet import SheetLayout
 from cellmae.screen.layouts.simulated import SimulatedLayout
 
 LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
+    "imagexpress": ImageXpressLayout,
     "jump": JumpLayout,
     "ome-zarr": OmeZarrLayout,
     "pattern": PatternLayout,
+    "phenix": PhenixLayout,
     "profiles": ProfilesLayout,
     "rxrx3": RxRx3Layout,
     "sheet": SheetLayout,
