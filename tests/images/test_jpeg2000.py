@@ -75,7 +75,7 @@ def test_a_header_that_asks_for_too_much_is_refused_before_decoding(tmp_path: Pa
     place, kind = field
     data[start + place : start + place + 8] = b"\x00\x0f\xff\xff" * 2
     path.write_bytes(data)
-    reason = f"more than {MAX_DECODED_BYTES} bytes" if kind == "wide" else "truncated or damaged"
+    reason = f"more than {MAX_DECODED_BYTES} bytes" if kind == "wide" else "the header is garbled"
     with pytest.raises(UnreadableImageError, match=reason):
         ImageFile(path).planes()
 

@@ -20,7 +20,9 @@ def write(path: Path, form: str, images: list[bytes | None] = ENCODED, *, rows_a
     names = [f"image {number}" for number in range(len(images))]
     if form == "struct":  # as the library datasets writes images
         kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        rows = [data and {"bytes": data, "path": name} for data, name in zip(images, names, strict=True)]
+        rows = [
+            None if data is None else {"bytes": data, "path": name} for data, name in zip(images, names, strict=True)
+        ]
         column = pa.array(rows, kind)
     else:
         column = pa.array(images, pa.binary() if form == "bytes" else pa.large_binary())
