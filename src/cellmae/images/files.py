@@ -9,7 +9,7 @@ import numpy as np
 
 from cellmae.images import jpeg2000, png, tiff
 from cellmae.images.image import (
-    MAX_DECODED_BYTES,
+    MAX_FILE_BYTES,
     ImageFormat,
     RefusedError,
     as_unreadable,
@@ -49,8 +49,8 @@ class ImageFile:
     def planes(self, expected: ImageFormat | None = None) -> np.ndarray:
         """Decode all planes, see :class:`cellmae.images.Image`."""
         try:
-            if (size := self.path.stat().st_size) > 2 * MAX_DECODED_BYTES:
-                raise RefusedError(f"a file of {size} bytes, more than {2 * MAX_DECODED_BYTES}")
+            if (size := self.path.stat().st_size) > MAX_FILE_BYTES:
+                raise RefusedError(f"a file of {size} bytes, more than {MAX_FILE_BYTES}")
             pixels = decode(self.path.read_bytes(), expected, z=self.z)
         except Exception as error:
             raise as_unreadable(self.path, error) from error

@@ -11,6 +11,9 @@ from cellmae.errors import DataError
 MAX_DECODED_BYTES = 2**31
 """A header that asks for more is taken for damage: nothing is allocated on its word."""
 
+MAX_FILE_BYTES = 2 * MAX_DECODED_BYTES
+"""What a file may have, and the z planes in it once they are decoded."""
+
 MAX_REASON_LENGTH = 160
 
 

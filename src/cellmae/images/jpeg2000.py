@@ -37,9 +37,11 @@ def _format(header: bytes) -> ImageFormat:
     if start < 0 or len(header) < start + SIZES.size:
         raise RefusedError("truncated or damaged (the header is cut off)")
     right, bottom, left, top, components, depth = SIZES.unpack_from(header, start)
+    if not (left < right and top < bottom):
+        raise RefusedError("truncated or damaged (the header is garbled)")
     if components != 1:
         raise RefusedError(f"a picture of {components} components, expected one grey plane")
     bits = (depth & 0x7F) + 1
-    if depth & 0x80 or bits > 16:
+    if depth & 0x80 or not 8 <= bits <= 16:
         raise RefusedError(f"pixels of {bits} bits{' with a sign' if depth & 0x80 else ''}, expected 8 to 16 bits")
     return ImageFormat(1, bottom - top, right - left, np.dtype("uint8" if bits <= 8 else "uint16"))

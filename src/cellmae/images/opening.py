@@ -37,7 +37,7 @@ def open_image(root: Path, reference: str | Sequence[str], *, z: int | None = No
     if not isinstance(reference, str):
         return ProjectedStack([open_image(root, plane, z=z) for plane in reference])
     if match := ROW_OF_PARQUET.fullmatch(reference):
-        return ParquetImage(root / match["path"], int(match["row"]))
+        return ParquetImage(root / match["path"], int(match["row"]), z)
     if match := WINDOW_OF_ZARR.fullmatch(reference):
         channels = tuple(map(int, match["c"].split(",")))
         y, x = (int(match["top"]), int(match["bottom"])), (int(match["left"]), int(match["right"]))

@@ -27,10 +27,13 @@ class ParquetImage:
         The file.
     row
         Number of the row, from 0.
+    z
+        The plane of a z stack within the image, from 0; None for the maximum over z.
     """
 
     path: Path
     row: int
+    z: int | None = None
 
     def __str__(self) -> str:
         """Name it as the field table does."""
@@ -47,7 +50,7 @@ class ParquetImage:
     def planes(self, expected: ImageFormat | None = None) -> np.ndarray:
         """Decode all planes, see :class:`cellmae.images.Image`."""
         try:
-            return decode(self._bytes(), expected)
+            return decode(self._bytes(), expected, z=self.z)
         except Exception as error:
             raise as_unreadable(self, error) from error
 

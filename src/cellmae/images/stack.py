@@ -30,8 +30,8 @@ class ProjectedStack:
         projected = first.planes(expected)
         if others:
             projected = projected.copy()  # it may be a view of the file's bytes
-            planes, height, width = projected.shape
-            form = ImageFormat(planes, height, width, projected.dtype)
+            count, height, width = projected.shape
+            form = ImageFormat(count, height, width, projected.dtype)
             for image in others:
                 np.maximum(projected, image.planes(form), out=projected)
         return projected

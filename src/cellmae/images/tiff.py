@@ -4,13 +4,18 @@ Planes that lie in the file as in memory are taken from its bytes without a copy
 """
 
 import io
+import math
+import os
+import struct
 from typing import BinaryIO, NamedTuple
-from xml.etree import ElementTree
+from xml.etree.ElementTree import ParseError
 
+import defusedxml.ElementTree
 import numpy as np
 import tifffile
+from defusedxml import DefusedXmlException
 
-from cellmae.images.image import ImageFormat, RefusedError, require
+from cellmae.images.image import MAX_FILE_BYTES, ImageFormat, RefusedError, require
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -43,17 +48,20 @@ def decode(data: bytes, expected: ImageFormat | None, *, z: int | None = None) -
     with _open(io.BytesIO(data)) as tiff:
         form, sizes = _stack(tiff)
         require(form, expected)
+        depth = sizes.get("Z", 1)
+        if depth * form.nbytes > MAX_FILE_BYTES:
+            raise RefusedError(f"the header asks for {depth} z planes of {form}, more than {MAX_FILE_BYTES} bytes")
         _require_whole(tiff, len(data))
         pixels = _view(tiff, data)
         if pixels is None:
             pixels = tiff.asarray(series=0, maxworkers=1)
             if tiff.series[0].axes.endswith("S"):
                 pixels = np.moveaxis(pixels, -1, 0)
-    if sizes.get("Z", 1) > 1:
+    if depth > 1:
         pixels = pixels.reshape(*sizes.values(), form.height, form.width)
         axis = list(sizes).index("Z")
-        if z is not None and z >= sizes["Z"]:
-            raise RefusedError(f"{sizes['Z']} z planes, the plane {z + 1} was asked for")
+        if z is not None and z >= depth:
+            raise RefusedError(f"{depth} z planes, the plane {z + 1} was asked for")
         pixels = pixels.max(axis=axis) if z is None else pixels.take(z, axis=axis)
     return np.ascontiguousarray(pixels.reshape(form.shape), dtype=form.dtype)
 
@@ -64,6 +72,7 @@ def _open(file: BinaryIO) -> tifffile.TiffFile:
 
 
 def _stack(tiff: tifffile.TiffFile) -> Stack:
+    _require_last_page(tiff)
     series = tiff.series[0]
     page = series.keyframe
     kind = tifffile.PHOTOMETRIC(page.photometric)
@@ -76,37 +85,51 @@ def _stack(tiff: tifffile.TiffFile) -> Stack:
         axes, shape = f"S{axes[:-1]}", (shape[-1], *shape[:-1])
     outer = [(axis, size) for axis, size in zip(axes[:-2], shape[:-2], strict=True) if size > 1]
     sizes = dict(outer)
-    if len(outer) == 1 and (told := _ome_sizes(page.description, outer[0][1])):
+    if len(outer) == 1 and math.prod((told := _ome_sizes(page.description)).values()) == outer[0][1]:
         outer, sizes = list(told.items()), told
     unknown = [axis for axis, _ in outer if axis != "Z"]
     if len(unknown) > 1 or len(sizes) < len(outer) or "T" in sizes:
         raise RefusedError(f"a stack of shape {shape} (axes {axes}), expected (y, x), (channel, y, x) or with z planes")
-    planes = sizes[unknown[0]] if unknown else 1
     height, width = shape[-2:]
+    planes = sizes[unknown[0]] if unknown else 1
     return Stack(ImageFormat(planes, height, width, page.dtype.newbyteorder("=")), sizes)
 
 
-def _ome_sizes(description: str, pages: int) -> dict[str, int] | None:
-    """Return the sizes of the axes above the planes as OME metadata has them, if they account for all pages."""
+def _require_last_page(tiff: tifffile.TiffFile) -> None:
+    """Refuse files that name another page behind the last, which tifffile leaves out where it is cut off."""
+    file, form = tiff.filehandle, tiff.tiff
+    file.seek(tiff.pages[-1].offset)
+    (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    file.seek(tags * form.tagsize, os.SEEK_CUR)
+    if file.read(form.offsetsize) != bytes(form.offsetsize):
+        raise RefusedError(f"truncated (page {len(tiff.pages) + 1} is cut off)")
+
+
+def _ome_sizes(description: str) -> dict[str, int]:
+    """Return the sizes of the axes above the planes, outermost first, as OME metadata have them."""
     if "<OME" not in description:
-        return None
-    pixels = ElementTree.fromstring(description).find(".//{*}Pixels")
+        return {}
+    try:
+        pixels = defusedxml.ElementTree.fromstring(description, forbid_dtd=True).find(".//{*}Pixels")
+    except (ParseError, DefusedXmlException) as error:
+        raise RefusedError(f"its metadata cannot be read ({error})") from None
     if pixels is None:
-        return None
+        return {}
     order = reversed(pixels.get("DimensionOrder", "XYCZT")[2:])
     sizes = {axis: int(pixels.get(f"Size{axis}", 1)) for axis in order}
-    return {axis: size for axis, size in sizes.items() if size > 1} if np.prod([*sizes.values()]) == pages else None
+    return {axis: size for axis, size in sizes.items() if size > 1}
 
 
 def _view(tiff: tifffile.TiffFile, data: bytes) -> np.ndarray | None:
     """Return plain pixels as a view of the file's bytes; None where they are compressed, scattered or swapped."""
     series = tiff.series[0]
     offset, page = series.dataoffset, series.keyframe
-    if offset is None or page.dtype is None or page.is_tiled or page.fillorder != 1 or page.bitspersample % 8:
+    dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
+    if offset is None or page.is_tiled or not dtype.isnative or page.fillorder != 1 or page.bitspersample % 8:
         return None
-    if not page.dtype.newbyteorder(tiff.byteorder).isnative or series.axes.endswith("S"):
+    if series.axes.endswith("S") or offset % dtype.itemsize:
         return None
-    return np.frombuffer(data, page.dtype.newbyteorder("="), count=int(np.prod(series.shape)), offset=offset)
+    return np.frombuffer(data, dtype, count=math.prod(series.shape), offset=offset)
 
 
 def _require_whole(tiff: tifffile.TiffFile, size: int) -> None:

@@ -1,51 +1,53 @@
-"""Folders of plates at any depth below a root, told by what lies in them."""
+"""Finds the folders of plates where nothing says how deep they lie."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cellmae.errors import ConfigError
 from cellmae.screen.listing import listing
 from cellmae.screen.patterns import entries
 
-DEEPEST = 4  # levels below the root, that of the images among them
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".xml", ".csv", ".txt")
 
+def find_folders(root: Path, levels: int, holds_plate: Callable[[Path], bool], visited: list[Path]) -> list[Path]:
+    """Return the folders that hold a plate, the root or at most so many levels below it.
 
-def find_folders(root: Path, holds_plate: Callable[[list[str]], bool], visited: list[Path]) -> Iterator[Path]:
-    """Yield the folders, the root among them, whose names of entries satisfy ``holds_plate``; none within another.
+    Nothing is looked for within them. Hidden folders are passed over, links are followed.
 
-    ``visited`` is extended by the folders in which another one would appear.
+    Parameters
+    ----------
+    root
+        Where to begin.
+    levels
+        How far to go down.
+    holds_plate
+        Whether a folder is one of those.
+    visited
+        Is extended by the other folders: those in which a new plate would appear.
     """
-    yield from _below(root, holds_plate, visited, DEEPEST)
+    if holds_plate(root):
+        return [root]
+    visited.append(root)
+    if levels == 0:
+        return []
+    below = [root / name for name in sorted(entries(root)) if not name.startswith(".")]
+    return [found for path in below if path.is_dir() for found in find_folders(path, levels - 1, holds_plate, visited)]
 
 
-def _below(folder: Path, holds_plate: Callable[[list[str]], bool], visited: list[Path], levels: int) -> Iterator[Path]:
-    names = sorted(name for name in entries(folder) if not name.startswith("."))
-    if holds_plate(names):
-        yield folder
-        return
-    visited.append(folder)
-    for name in names if levels else []:
-        if not name.lower().endswith(IMAGE_SUFFIXES) and (folder / name).is_dir():
-            yield from _below(folder / name, holds_plate, visited, levels - 1)
-
-
-def one_folder_each(named: Iterable[tuple[str, Path]], *, root: Path, kind: str) -> dict[str, Path]:
-    """Return the folders by the names of their plates.
+def one_folder_a_plate(names: Mapping[Path, str], root: Path) -> dict[str, Path]:
+    """Turn folders with the names of their plates around.
 
     Raises
     ------
     ConfigError
-        There is none, or several have the same name.
+        There is none, or several are of one plate.
     """
-    folders: dict[str, Path] = {}
-    for name, folder in named:
-        if name in folders:
+    folders: dict[str, list[Path]] = {}
+    for folder, name in names.items():
+        folders.setdefault(name, []).append(folder)
+    for name, found in folders.items():
+        if len(found) > 1:
+            where = listing(path.relative_to(root).as_posix() for path in found)
             raise ConfigError(
-                f"screen.root: {listing([folders[name], folder])} are both of the plate {name}; keep one of them below "
-                f"{root}"
+                f"screen.root: below {root} there are several measurements of the plate {name} ({where}); keep one"
             )
-        folders[name] = folder
-    if not folders:
-        raise ConfigError(f"screen.root: no folder at most {DEEPEST} levels below {root} holds {kind}")
-    return folders
+    return {name: found for name, (found,) in folders.items()}

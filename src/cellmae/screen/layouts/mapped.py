@@ -1,14 +1,14 @@
 """What layouts have in common whose images and annotations lie apart: plates are matched by what both sides name."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
-from cellmae.errors import ConfigError
+from cellmae.errors import ConfigError, DataError
 from cellmae.locations import location
 from cellmae.screen.layouts.layout import ImagedPlates, existing_root
 from cellmae.screen.listing import listing
@@ -137,6 +137,36 @@ def channel_ids(screen: Mapping[str, Any], *, numbered: bool = True) -> dict[str
             "identifier a channel, in the same order"
         )
     return dict(zip(identifiers, channels, strict=True))
+
+
+def channel_numbers(identifiers: Iterable[str], names: Mapping[str, str], told_by: Path) -> dict[str, str]:
+    """Map the numbers of channels to the identifiers that stand for them: their numbers or their names.
+
+    Parameters
+    ----------
+    identifiers
+        The keys of :func:`channel_ids`.
+    names
+        The names of all channels there are by their numbers; empty where they have none.
+    told_by
+        File or folder that says so, for messages.
+
+    Raises
+    ------
+    DataError
+        An identifier stands for no channel, or for several.
+    """
+    found = {}
+    for identifier in identifiers:
+        numbers = [number for number, name in names.items() if identifier in (number, name)]
+        if len(numbers) != 1 or numbers[0] in found:
+            known = listing((f"{number} {name}".strip() for number, name in names.items()), 20)
+            raise DataError(
+                f"{told_by} has no channel {identifier!r} (or several); its channels are {known}: correct "
+                "screen.channel_ids, or leave the plate out by screen.exclude.plates"
+            )
+        found[numbers[0]] = identifier
+    return found
 
 
 def _identity_columns(table: pd.DataFrame) -> list[str]:
