@@ -126,7 +126,7 @@ def contestants_of(folder: Path, form: str, fields: pd.DataFrame, args: argparse
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--formats", nargs="+", choices=WRITERS, default=list(WRITERS))
-    parser.add_argument("--fields", type=int, default=192, help="fields of the plate")
+    parser.add_argument("--fields", type=int, default=384, help="fields of the plate")
     parser.add_argument("--distinct", type=int, default=8, help="fields that differ; the others are links to them")
     parser.add_argument("--edge", type=int, default=1080, help="edge of a field in pixels")
     parser.add_argument("--threads", type=int, default=2)

@@ -30,7 +30,7 @@ from cellmae.tiles.store import STAGE, StoreWriter, open_store
 from cellmae.tiles.table import digest_table, lost_rows, tile_rows
 
 SAMPLE_SEED = 0
-KEPT_BYTES = 2**28  # of sampled fields that stay in memory until they are stored
+KEPT_BYTES = 2**27  # of sampled fields that stay in memory until they are stored
 MAX_NAMED_FIELDS = 3  # lost fields that a message names
 
 
