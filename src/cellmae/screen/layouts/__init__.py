@@ -13,7 +13,9 @@ from cellmae.screen.layouts.layout import Layout
 from cellmae.screen.layouts.omezarr import OmeZarrLayout
 from cellmae.screen.layouts.pattern import PatternLayout
 from cellmae.screen.layouts.profiles import ProfilesLayout
+from cellmae.screen.layouts.rxrx1 import RxRx1Layout
 from cellmae.screen.layouts.rxrx3 import RxRx3Layout
+from cellmae.screen.layouts.rxrx3_core import RxRx3CoreLayout
 from cellmae.screen.layouts.sheet import SheetLayout
 from cellmae.screen.layouts.simulated import SimulatedLayout
 
@@ -22,7 +24,9 @@ LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Layout]] = {
     "ome-zarr": OmeZarrLayout,
     "pattern": PatternLayout,
     "profiles": ProfilesLayout,
+    "rxrx1": RxRx1Layout,
     "rxrx3": RxRx3Layout,
+    "rxrx3-core": RxRx3CoreLayout,
     "sheet": SheetLayout,
     "simulated": SimulatedLayout,
 }

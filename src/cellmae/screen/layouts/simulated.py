@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cellmae.screen import simulation
-from cellmae.screen.layouts.rxrx3 import OPTIONAL_TEXT, REQUIRED, RxRx3Layout
+from cellmae.screen.layouts.rxrx3 import OPTIONAL_TEXT, RxRx3Layout
 from cellmae.screen.metadata import TEXT
 
 
@@ -24,7 +24,7 @@ class SimulatedLayout(RxRx3Layout):
 
     def _metadata(self) -> pd.DataFrame:
         design = simulation.design(self._simulation)
-        return design.astype(dict.fromkeys([*REQUIRED, *OPTIONAL_TEXT], TEXT))
+        return design.astype(dict.fromkeys([*self.identity, *self.required, *OPTIONAL_TEXT], TEXT))
 
     def imaged_plates(self) -> None:
         """Return None: the design says which plates there are."""
