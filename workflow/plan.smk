@@ -10,7 +10,8 @@ from textwrap import indent
 
 import cellmae.config
 import cellmae.screen
-from cellmae.errors import CellmaeError
+import cellmae.screen.fetching
+from cellmae.errors import CellmaeError, ConfigError
 from cellmae.files import read_manifest
 from cellmae.fitted import fitted_plates, without_validation
 from cellmae.models import FAMILIES, read_model
@@ -187,6 +188,11 @@ def models_that(trait):
     ]
 
 
+def asks_for_more_than(target):
+    """Say whether this is the process that plans the run, and other targets than this one are asked for."""
+    return workflow.is_main_process and set(workflow.dag_settings.targets) != {target}
+
+
 def gpus(wildcards):
     """Ask for a GPU, except on a workstation without, where jobs would wait for each other in vain."""
     return int(workflow.non_local_exec or shutil.which("nvidia-smi") is not None)
@@ -212,7 +218,13 @@ try:
         TILING["binning"] = config["tiles"]["pixel_size"] / SCREEN["pixel_size"]
     Z_PLANE = None if SCREEN.get("z", "max") == "max" else SCREEN["z"] - 1
     SIMULATED = SCREEN["layout"] == "simulated"
-    PLATES = cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
+    AWAITED = cellmae.screen.fetching.is_awaited(SCREEN)
+    if AWAITED and asks_for_more_than("fetch"):
+        raise ConfigError(
+            f"screen.fetch: {SCREEN['fetch']['source']} has not been fetched into {ROOT}, or not all of it; run "
+            "`snakemake fetch` first"
+        )
+    PLATES = {} if AWAITED else cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
     MODELS = config["models"]
     TRAINED = models_that("trained")
     MASKED = models_that("masked")
@@ -220,14 +232,14 @@ try:
     IMAGED = models_that("needs_images")
     RETIRE = config["tiles"]["after_embedding"] if IMAGED else "keep"
     RETIRED = [] if RETIRE == "keep" else [f"{RESULTS}/tiles/{plate}.{RETIRE}d" for plate in PLATES]
-    TRAINING_PLATES = {model: training_plates(model) for model in TRAINED}
+    TRAINING_PLATES = {model: [] if AWAITED else training_plates(model) for model in TRAINED}
     ALIGNMENTS = config["alignments"]
     RANKED = [
         model
         for model in TRAINED
         if MODELS[model]["validation_plates"] and has_blocks(MODELS[model])
     ]
-    FIT_PLATES = {pair: fit_plates(*pair) for pair in product(MODELS, ALIGNMENTS)}
+    FIT_PLATES = {pair: [] if AWAITED else fit_plates(*pair) for pair in product(MODELS, ALIGNMENTS)}
     for model, spec in MODELS.items():  # raises what is wrong before the first job
         check_model(model, spec)
 except CellmaeError as error:

@@ -2,6 +2,26 @@
 
 import cellmae.screen
 
+if "fetch" in SCREEN:
+
+    rule fetch:
+        output:
+            # What has come, and the terms, are in the folder of the plates: fetched.json and DATA-LICENCE.txt.
+            touch(f"{RESULTS}/screen/fetched.done"),
+        log:
+            f"{RESULTS}/logs/screen/fetch.log",
+        localrule: True
+        conda:
+            "../../envs/maps.yaml"
+        params:
+            root=ROOT,
+            fetch=SCREEN["fetch"],
+        message:
+            "Fetching {params.fetch[source]} into {params.root}"
+        script:
+            "../scripts/fetch_screen.py"
+
+
 if SIMULATED:
 
     rule simulate_plate:

@@ -47,7 +47,8 @@ class Layout(Protocol):
 
         A row a well: ``experiment`` (empty where there is none), ``plate_name``, ``well``, ``row``, ``column``,
         ``perturbation``, ``treatment``, ``is_control`` (a negative control whatever its label), perhaps
-        ``is_positive_control`` (likewise), and all else that is known under lower-case names. Text is of pandas' ``string`` type.
+        ``is_positive_control`` (likewise), and all else that is known under lower-case names. Text is of pandas'
+        ``string`` type.
         """
 
     def imaged_plates(self) -> ImagedPlates | None:

@@ -44,7 +44,7 @@ class RecursionLayout(ABC):
 
     @abstractmethod
     def annotate(self, metadata: pd.DataFrame) -> pd.DataFrame:
-        """Translate rows of the table, as text, into annotations, see :class:`~cellmae.screen.layouts.layout.Layout`."""
+        """Translate rows of the table, as text, into annotations, see :meth:`annotations`."""
 
     def sources(self) -> list[Path]:
         """Return the files that annotations are read from."""
