@@ -11,7 +11,7 @@ from textwrap import indent
 import cellmae.config
 import cellmae.screen
 import cellmae.screen.fetching
-from cellmae.errors import CellmaeError, ConfigError
+from cellmae.errors import CellmaeError
 from cellmae.files import read_manifest
 from cellmae.fitted import fitted_plates, without_validation
 from cellmae.models import FAMILIES, read_model
@@ -188,9 +188,12 @@ def models_that(trait):
     ]
 
 
-def asks_for_more_than(target):
-    """Say whether this is the process that plans the run, and other targets than this one are asked for."""
-    return workflow.is_main_process and set(workflow.dag_settings.targets) != {target}
+def refuse(wildcards):
+    """Stop whatever needs the plates, as an input function of all rules but one while there are none."""
+    sys.exit(
+        f"cellmae: screen.fetch: {SCREEN['fetch']['source']} has not been fetched into {ROOT}, or not all of it; run "
+        "`snakemake fetch` first"
+    )
 
 
 def gpus(wildcards):
@@ -219,11 +222,6 @@ try:
     Z_PLANE = None if SCREEN.get("z", "max") == "max" else SCREEN["z"] - 1
     SIMULATED = SCREEN["layout"] == "simulated"
     AWAITED = cellmae.screen.fetching.is_awaited(SCREEN)
-    if AWAITED and asks_for_more_than("fetch"):
-        raise ConfigError(
-            f"screen.fetch: {SCREEN['fetch']['source']} has not been fetched into {ROOT}, or not all of it; run "
-            "`snakemake fetch` first"
-        )
     PLATES = {} if AWAITED else cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
     MODELS = config["models"]
     TRAINED = models_that("trained")

@@ -56,12 +56,8 @@ def test_a_folder_is_stripped_and_joined_with_what_is_there(packed, tmp_path):
     assert not (tmp_path / "out/set").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["../evil", "/evil", "a/../../evil", "a\\..\\..\\evil", "C:/evil", "..", "a//b", "", "./"]
-)
+@pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", "a\\..\\..\\evil", "C:/evil", "..", "a//b", "./"])
 def test_names_that_lead_elsewhere_are_refused(packed, tmp_path, name):
-    if name == "" and packed.__closure__[0].cell_contents is zipped:
-        pytest.skip("zipfile writes no such name")
     with pytest.raises(DataError, match="leads out of the folder: it was not unpacked"):
         unpack(packed({"good": b"", name: b"evil"}), tmp_path / "deep/out")
     assert content(tmp_path / "deep") == {}

@@ -96,7 +96,10 @@ def test_another_length_than_expected_is_refused(site, client, tmp_path, length)
 
 
 def test_a_length_that_is_not_kept_is_refused(site, client, tmp_path):
-    site.files["/a.bin"], site.headers["/a.bin"] = CONTENT, {"Content-Length": str(len(CONTENT) + 5), "Connection": "close"}
+    site.files["/a.bin"], site.headers["/a.bin"] = (
+        CONTENT,
+        {"Content-Length": str(len(CONTENT) + 5), "Connection": "close"},
+    )
     site.ranges = False
     with pytest.raises(DataError, match="given up after 6 attempts"):
         client.download(f"{site.url}/a.bin", tmp_path / "a.bin")

@@ -19,7 +19,16 @@ LARGEST_RATIO = 200  # of unpacked to packed bytes; zip bombs begin at a thousan
 SMALL = 2**24  # bytes that are no bomb whatever their ratio
 MOST_MEMBERS = 10_000_000
 CHUNK = 2**20
-BROKEN = (gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+BROKEN = (
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 def is_archive(name: str) -> bool:

@@ -105,6 +105,9 @@ def _folder(screen: Mapping[str, Any]) -> Path:
 def _fetch(
     source: Source, base_url: str, plates: Sequence[str], folder: Path, checksums: Mapping[str, str]
 ) -> dict[str, Any]:
+    before = _manifest(folder)
+    if before.get("title", source.title) != source.title:
+        raise ConfigError(f"screen.root: {folder} holds {before['title']}; fetch {source.title} into another folder")
     logger.info("%s: %s", source.title, source.licence)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LICENCE).write_text(f"{source.title}\n{base_url}\n\n{source.licence}\n")
@@ -115,7 +118,7 @@ def _fetch(
     if unknown:
         raise ConfigError(f"{KEY}.checksums: no file is called {unknown[0]!r}; there are {len(files)} other ones")
 
-    known = {entry["url"]: entry for entry in _manifest(folder).get("files", [])}
+    known = {entry["url"]: entry for entry in before.get("files", [])}
     done = [known[file.url] for file in files if _is_there(known.get(file.url), file, folder)]
     there = {entry["url"] for entry in done}
     missing = [file for file in files if file.url not in there]

@@ -111,7 +111,9 @@ def _gallery(client: Client, base_url: str, plates: Sequence[str]) -> list[Remot
     named = _split(plates, "cell-painting-gallery")
     roots = {f"{project}/{source}/" for project, source, _, _ in named}
     if len(roots) > 1:
-        raise ConfigError(f"{KEY}.plates: {listing(sorted(roots))} are several sources; fetch each into a root of its own")
+        raise ConfigError(
+            f"{KEY}.plates: {listing(sorted(roots))} are several sources; fetch each into a root of its own"
+        )
     root = roots.pop()
     files = []
     for _, _, batch, plate in named:
@@ -138,9 +140,7 @@ def _split(plates: Sequence[str], source: str) -> list[list[str]]:
     return parts
 
 
-def _bucket_files(
-    client: Client, base_url: str, root: str, folder: str, *, optional: bool = False
-) -> list[RemoteFile]:
+def _bucket_files(client: Client, base_url: str, root: str, folder: str, *, optional: bool = False) -> list[RemoteFile]:
     """List the objects of a public S3 bucket, whose address is its host, below what else is in ``base_url``.
 
     Raises
