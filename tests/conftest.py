@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from http_server import Site, serving
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -21,7 +21,8 @@ def published(fresh, site, screened_plates):
 def test_nothing_else_can_be_done_before(published):
     for target in ([], ["screen"], ["fetch", "tiles"]):
         assert published.refusal(*target) == [
-            "cellmae: screen.fetch: rxrx3 has not been fetched into fetched, or not all of it; run `snakemake fetch` first"
+            "cellmae: screen.fetch: rxrx3 has not been fetched into fetched, or not all of it; "
+            "run `snakemake fetch` first"
         ]
     assert not (published.folder / "fetched").exists()
 

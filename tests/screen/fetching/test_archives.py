@@ -100,7 +100,7 @@ def test_a_name_twice_is_refused(tmp_path):
 def test_damage_is_named(packed, tmp_path):
     path = packed({str(number): bytes([number]) * 1000 for number in range(100)})
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataError, match="is damaged .*: delete it and fetch again"):
+    with pytest.raises(DataError, match=r"is damaged .*: delete it and fetch again"):
         unpack(path, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

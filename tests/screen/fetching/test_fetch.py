@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cellmae.errors import ConfigError, DataError
-from cellmae.screen.fetching import fetch_relationships, fetch_screen, is_awaited
 from cellmae.screen.fetching import fetch as fetching
+from cellmae.screen.fetching import fetch_relationships, fetch_screen, is_awaited
 from cellmae.screen.fetching.http import Client
 
 HUB = "/datasets/recursionpharma/rxrx3-core/resolve/main/"
@@ -144,7 +144,7 @@ def test_what_came_before_a_failure_stays(core, site):
 
 def test_configured_checksums(core):
     core["fetch"]["checksums"] = {"metadata_rxrx3_core.csv": f"sha256:{'0' * 64}"}
-    with pytest.raises(DataError, match="metadata_rxrx3_core.csv has the sha256"):
+    with pytest.raises(DataError, match=r"metadata_rxrx3_core.csv has the sha256"):
         fetch_screen(core)
     core["fetch"]["checksums"] = {"metadata.csv": f"sha256:{'0' * 64}"}
     with pytest.raises(ConfigError, match=r"^screen.fetch.checksums: no file is called 'metadata.csv'; there are 2"):
@@ -156,14 +156,14 @@ def test_configured_checksums(core):
 @pytest.mark.parametrize("path", ["data/../../evil.parquet", "data//../x.parquet", "data/a:b.parquet"])
 def test_names_that_lead_elsewhere_are_refused(core, site, path):
     site.files[f"{LISTING}2"] = json.dumps([{"path": path, "size": 1}]).encode()
-    with pytest.raises(DataError, match="outside of .*: nothing was fetched"):
+    with pytest.raises(DataError, match=r"outside of .*: nothing was fetched"):
         fetch_screen(core)
     assert there(core) == {"DATA-LICENCE.txt"}
 
 
 def test_a_listing_that_is_none_is_named(core, site):
     site.files[f"{LISTING}2"] = b"<html>"
-    with pytest.raises(DataError, match="is no listing of files: check screen.fetch.base_url"):
+    with pytest.raises(DataError, match=r"is no listing of files: check screen.fetch.base_url"):
         fetch_screen(core)
 
 

@@ -114,17 +114,19 @@ def test_faulty_keys_are_named(core, tmp_path, key, named):
 
 def test_files_of_other_kinds_are_named(core, tmp_path):
     pq.write_table(pa.table({"well_id": ["a"], "feature_0": [0.5]}), tmp_path / "data/embeddings.parquet")
-    with pytest.raises(DataError, match="embeddings.parquet has no column __key__; its columns are well_id, feature_0"):
+    with pytest.raises(
+        DataError, match=r"embeddings.parquet has no column __key__; its columns are well_id, feature_0"
+    ):
         plates(core)
     (tmp_path / "data/embeddings.parquet").write_bytes(b"PAR1 broken off")
-    with pytest.raises(DataError, match="embeddings.parquet cannot be read"):
+    with pytest.raises(DataError, match=r"embeddings.parquet cannot be read"):
         plates(core)
 
 
 def test_more_channels_than_are_named_are_left_out(core, tmp_path):
     assert "path_er" not in index_fields(core | {"channels": ["nuclei"]}, "gene-088_Plate9")
     write_shard(tmp_path / "data/train-00000-of-00002.parquet", ["gene-088/Plate9/A01_s1_7"])
-    with pytest.raises(DataError, match="gene-088_Plate9 have the channels 7; screen.channels names 2"):
+    with pytest.raises(DataError, match=r"gene-088_Plate9 have the channels 7; screen.channels names 2"):
         index_fields(core, "gene-088_Plate9")
 
 

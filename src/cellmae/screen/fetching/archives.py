@@ -80,15 +80,15 @@ def unpack(archive: Path, folder: Path, *, strip: str = "") -> int:
 
 def _unpack(archive: Path, folder: Path) -> int:
     limit = max(LARGEST_RATIO * archive.stat().st_size, SMALL)
-    total, seen = 0, set()
+    total, seen = 0, set[Path]()
     with _members(archive) as members:
         for name, size, opened in members:
             target = folder.joinpath(*_parts(archive, name))
             total += size
             if total > limit or len(seen) >= MOST_MEMBERS:
                 raise DataError(
-                    f"{archive} would unpack to more than {limit / 1e9:.1f} GB or {MOST_MEMBERS} files, which no screen "
-                    "does: it was not unpacked"
+                    f"{archive} would unpack to more than {limit / 1e9:.1f} GB or {MOST_MEMBERS} files, which no "
+                    "screen does: it was not unpacked"
                 )
             if target in seen:
                 raise DataError(f"{archive} holds {name!r} twice: it was not unpacked")

@@ -74,7 +74,7 @@ def fetch_screen(screen: Mapping[str, Any]) -> dict[str, Any]:
 def fetch_relationships(
     folder: str | Path, names: Sequence[str] = DATABASES, *, base_url: str | None = None
 ) -> dict[str, Any]:
-    """Download databases of known relationships between genes, each a file ``NAME.txt``, as ``maps.relationships`` takes.
+    """Download databases of known relationships between genes, as ``maps.relationships`` takes them: ``NAME.txt``.
 
     Parameters
     ----------

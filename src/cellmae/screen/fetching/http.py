@@ -6,7 +6,6 @@ import shutil
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +29,7 @@ class StoppedError(Exception):
     """Raised in a thread whose download another one's failure has made pointless."""
 
 
-class _Interrupted(Exception):
+class _InterruptedError(Exception):
     """A connection that broke, or a server that is busy: try again."""
 
     def __init__(self, reason: object, pause: float = 0.0) -> None:
@@ -106,8 +105,8 @@ class Client:
             if found != match["hex"]:
                 part.unlink()
                 raise DataError(
-                    f"{url} has the {match['name']} {found}, expected {match['hex']}: it was damaged on the way, or has "
-                    "changed; it was deleted, so fetch again, and if that does not help ask who publishes it"
+                    f"{url} has the {match['name']} {found}, expected {match['hex']}: it was damaged on the way, or "
+                    "has changed; it was deleted, so fetch again, and if that does not help ask who publishes it"
                 )
         part.replace(path)
         state.unlink(missing_ok=True)
@@ -119,7 +118,7 @@ class Client:
         while True:
             try:
                 return attempt()
-            except (_Interrupted, requests.ConnectionError, requests.Timeout) as error:
+            except (_InterruptedError, requests.ConnectionError, requests.Timeout) as error:
                 failures = 1 if progress() > reached else failures + 1
                 reached = max(reached, progress())
                 if failures >= ATTEMPTS:
@@ -141,19 +140,19 @@ class Client:
             resumed = answer.status_code == 206 and match is not None and int(match["first"]) == have
             if answer.status_code in (206, 416) and not (resumed and _validator(answer) == known["validator"]):
                 part.unlink(missing_ok=True)
-                raise _Interrupted(f"{url} has changed since its first part was fetched")
+                raise _InterruptedError(f"{url} has changed since its first part was fetched")
             total = _total(match) if resumed and match else _length(answer)
             if size is not None and total not in (None, size):
                 raise DataError(f"{url} has {total} bytes, expected {size}: it has changed; fetch again")
             first = have if resumed else 0
             check_space(part.parent, (total or 0) - first)
-            facts = {"url": url, "validator": _validator(answer), "bytes": total, "digest": _published(answer)}
-            write_json(state, facts)
+            digest = _published(answer)
+            write_json(state, {"url": url, "validator": _validator(answer), "bytes": total, "digest": digest})
             with part.open("ab" if resumed else "wb") as file:
                 self._copy(answer, file.write)
         if (have := _size(part)) != (total if total is not None else size or have):
-            raise _Interrupted(f"{url} broke off after {have} of {total or size} bytes")
-        return facts["digest"]
+            raise _InterruptedError(f"{url} broke off after {have} of {total or size} bytes")
+        return digest
 
     def _copy(self, answer: requests.Response, write: Callable[[bytes], Any]) -> None:
         try:
@@ -163,7 +162,7 @@ class Client:
                 write(chunk)
                 self._received(len(chunk))
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
-            raise _Interrupted(f"{answer.url} broke off ({error})") from None
+            raise _InterruptedError(f"{answer.url} broke off ({error})") from None
 
     def _request(
         self, method: str, url: str, *, allowed: Collection[int] = (), headers: Any = None, **options: Any
@@ -178,11 +177,13 @@ class Client:
             raise DataError(f"{url} leads to {answer.url}, which is not encrypted: nothing was fetched")
         if answer.status_code in RETRIED:
             after = answer.headers.get("Retry-After", "")
-            raise _Interrupted(f"{url}: {answer.status_code} {answer.reason}", float(after) if after.isdigit() else 0.0)
+            raise _InterruptedError(
+                f"{url}: {answer.status_code} {answer.reason}", float(after) if after.isdigit() else 0.0
+            )
         if not answer.ok and answer.status_code not in allowed:
             raise DataError(
-                f"{url}: {answer.status_code} {answer.reason}; check the address (screen.fetch.base_url), and whether it "
-                "is open to everybody"
+                f"{url}: {answer.status_code} {answer.reason}; check the address (screen.fetch.base_url), and whether "
+                "it is open to everybody"
             )
         return answer
 

@@ -208,9 +208,10 @@ SOURCES = {
 DATABASES = ("CORUM", "HuMAP", "Reactome", "SIGNOR", "StringDB")
 RELATIONSHIPS = Source(
     "Relationships of genes, as EFAAR_benchmarking distributes them",
-    "of each database: CORUM and SIGNOR CC BY-NC 4.0 (not for commercial use), Reactome CC0, STRING CC BY 4.0; the file "
-    "LICENSE beside them says more",
-    "https://raw.githubusercontent.com/recursionpharma/EFAAR_benchmarking/trunk/efaar_benchmarking/benchmark_annotations",
+    "of each database: CORUM and SIGNOR CC BY-NC 4.0 (not for commercial use), Reactome CC0, STRING CC BY 4.0; the "
+    "file LICENSE beside them says more",
+    "https://raw.githubusercontent.com/recursionpharma/EFAAR_benchmarking/trunk/efaar_benchmarking/"
+    "benchmark_annotations",
     lambda client, base_url, names: [
         RemoteFile(f"{base_url}/{name}", name) for name in ["LICENSE", *(f"{name}.txt" for name in names)]
     ],
