@@ -4,10 +4,8 @@ import cellmae.screen
 
 if "fetch" in SCREEN:
 
+    # Without outputs, so that it looks each time whether all is there; fetched.json in the folder of the plates says so.
     rule fetch:
-        output:
-            # What has come, and the terms, are in the folder of the plates: fetched.json and DATA-LICENCE.txt.
-            touch(f"{RESULTS}/screen/fetched.done"),
         log:
             f"{RESULTS}/logs/screen/fetch.log",
         localrule: True

@@ -1,8 +1,9 @@
 """Downloads a data set into its folder, with a record of what came from where and on what terms."""
 
 import queue
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +13,7 @@ from cellmae.files import read_json, write_json
 from cellmae.locations import is_remote
 from cellmae.logging import logger, progress
 from cellmae.screen.fetching.archives import is_archive, unpack
-from cellmae.screen.fetching.http import Client, StoppedError, check_space
+from cellmae.screen.fetching.http import Client, check_space
 from cellmae.screen.fetching.sources import DATABASES, KEY, PARTS, RELATIONSHIPS, SOURCES, RemoteFile, Source
 from cellmae.screen.layouts import open_layout
 
@@ -20,6 +21,9 @@ MANIFEST = "fetched.json"
 LICENCE = "DATA-LICENCE.txt"
 THREADS = 4
 MEGABYTE = 10**6
+SECONDS_BETWEEN_RECORDS = 60.0
+
+Arrivals = queue.SimpleQueue["int | Future[dict[str, Any]]"]
 
 
 def is_awaited(screen: Mapping[str, Any]) -> bool:
@@ -111,7 +115,7 @@ def _fetch(
     logger.info("%s: %s", source.title, source.licence)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LICENCE).write_text(f"{source.title}\n{base_url}\n\n{source.licence}\n")
-    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+    arrived: Arrivals = queue.SimpleQueue()
     client = Client(arrived.put)
     files = [_checked(file, checksums, folder) for file in source.files(client, base_url, plates)]
     unknown = sorted(set(checksums) - {file.path for file in files})
@@ -119,37 +123,43 @@ def _fetch(
         raise ConfigError(f"{KEY}.checksums: no file is called {unknown[0]!r}; there are {len(files)} other ones")
 
     known = {entry["url"]: entry for entry in before.get("files", [])}
-    done = [known[file.url] for file in files if _is_there(known.get(file.url), file, folder)]
-    there = {entry["url"] for entry in done}
-    missing = [file for file in files if file.url not in there]
+    there = [known[file.url] for file in files if _is_there(known.get(file.url), file, folder)]
+    done = list(there)
+    urls = {entry["url"] for entry in there}
+    missing = [file for file in files if file.url not in urls]
     missing = [file if file.size is not None else replace(file, size=client.size(file.url)) for file in missing]
     total = sum(file.size or 0 for file in missing)
     check_space(folder, sum((file.size or 0) * (2 if is_archive(file.path) else 1) for file in missing))
     logger.info("%d files to fetch, %.1f GB; %d are there", len(missing), total / 1e9, len(done))
 
     about = {"title": source.title, "base_url": base_url, "licence": source.licence}
-    write_json(folder / MANIFEST, {**about, "complete": False, "files": done})
-    jobs: list[Future[dict[str, Any]]] = []
-    try:
-        with ThreadPoolExecutor(THREADS) as pool:
-            jobs = [pool.submit(_fetch_one, client, file, folder, source.strip) for file in missing]
-            try:
-                bar = _megabytes(arrived, jobs)
-                for _ in progress(bar, description="Fetching", unit="MB", total=total // MEGABYTE):
-                    failed = [job for job in jobs if job.done() and job.exception() is not None]
-                    if failed:
-                        break
-            finally:  # an interruption, or a failure, ends what the others are at
-                if not all(job.done() for job in jobs):
-                    client.stop()
-                    pool.shutdown(cancel_futures=True)
-        _raise_first(jobs)
-    finally:
-        done += [job.result() for job in jobs if job.done() and not job.cancelled() and job.exception() is None]
-        done.sort(key=lambda entry: entry["path"])
-        manifest = {**about, "complete": len(done) == len(files), "files": done}
+
+    def record(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        entries = sorted(entries, key=lambda entry: entry["path"])
+        manifest = {**about, "complete": len(entries) == len(files), "files": entries}
         write_json(folder / MANIFEST, manifest)
-    return manifest
+        return manifest
+
+    record(done)
+    jobs: list[Future[dict[str, Any]]] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            for file in missing:
+                jobs.append(pool.submit(_fetch_one, client, file, folder, source.strip))
+                jobs[-1].add_done_callback(arrived.put)
+            recorded = time.monotonic()
+            news = _news(arrived, len(jobs))
+            for entries in progress(news, description="Fetching", unit="MB", total=1 + total // MEGABYTE):
+                done += entries
+                if time.monotonic() - recorded > SECONDS_BETWEEN_RECORDS:
+                    record(done)
+                    recorded = time.monotonic()
+        except BaseException:  # a failure, or an interruption, ends what the others are at
+            client.stop()
+            pool.shutdown(cancel_futures=True)
+            record(there + [job.result() for job in jobs if not job.cancelled() and job.exception() is None])
+            raise
+    return record(done)
 
 
 def _fetch_one(client: Client, file: RemoteFile, folder: Path, strip: str) -> dict[str, Any]:
@@ -186,23 +196,18 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return dict(read_json(folder / MANIFEST)) if (folder / MANIFEST).exists() else {}
 
 
-def _megabytes(arrived: "queue.SimpleQueue[int]", jobs: Sequence[Future[Any]]) -> Iterator[int]:
-    """Yield once a megabyte until all jobs are done, or one has failed."""
-    count = 0
-    while not all(job.done() for job in jobs):
-        try:
-            count += arrived.get(timeout=0.2)
-        except queue.Empty:
-            if any(job.done() and job.exception() is not None for job in jobs):
-                return
-        while count >= MEGABYTE:
-            count -= MEGABYTE
-            yield count
-
-
-def _raise_first(jobs: Sequence[Future[Any]]) -> None:
-    """Raise what made a download fail, rather than what it did to the others."""
-    wait(jobs)
-    errors = [job.exception() for job in jobs if not job.cancelled()]
-    for error in sorted(filter(None, errors), key=lambda error: isinstance(error, StoppedError)):
-        raise error
+def _news(arrived: Arrivals, jobs: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield, once a megabyte, the entries of the files that have become whole; raise what a download failed of."""
+    received, entries = 0, []
+    while jobs:
+        news = arrived.get()
+        if isinstance(news, Future):
+            entries.append(news.result())
+            jobs -= 1
+        else:
+            received += news
+        while received >= MEGABYTE:
+            received -= MEGABYTE
+            yield entries
+            entries = []
+    yield entries
