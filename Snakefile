@@ -39,3 +39,9 @@ rule all:
     localrule: True
     message:
         f"The report: {RESULTS}/report/index.html"
+
+
+if AWAITED:
+    for waiting in workflow.rules:
+        if waiting.name != "fetch":
+            waiting.set_input(refuse)

@@ -1,9 +1,12 @@
 """Fixtures that every part of the tests may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from http_server import Site, serving
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -24,3 +27,10 @@ def test_data() -> Path:
             pytest.fail(missing)
         pytest.skip(missing)
     return folder
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A web server on this machine, see `http_server`."""
+    with serving() as running:
+        yield running

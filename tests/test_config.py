@@ -16,7 +16,10 @@ from cellmae.screen.simulation import CHANNELS
 
 CONFIGS = [
     "config.yaml",
-    *(f"configs/{name}.yaml" for name in ("bbbc021", "families", "openphenom", "simulated-long", "ta-orf")),
+    *(
+        f"configs/{name}.yaml"
+        for name in ("bbbc021", "families", "jump", "openphenom", "rxrx1", "rxrx3-core", "simulated-long", "ta-orf")
+    ),
 ]
 
 
@@ -117,6 +120,25 @@ def test_the_order_of_keys_does_not_matter(config, schema):
 def test_a_mistake_is_named_in_one_line(config, schema, path, value, said):
     (line,) = lines(put(config, path, value), schema)
     assert all(part in line for part in said), line
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("base_url", "ftp://x", "screen.fetch.base_url: found 'ftp://x', expected: Another address (https://"),
+        ("checksums", {"a": "12"}, "screen.fetch.checksums.a: found '12', expected: sha256, sha1 or md5, a colon"),
+        ("source", "rxrx", "screen.fetch.source: found 'rxrx', expected one of rxrx1, rxrx3-core"),
+    ],
+)
+def test_mistakes_in_what_to_fetch(config, schema, key, value, said):
+    config["screen"] = {
+        "layout": "rxrx1",
+        "root": "plates",
+        "channels": ["a"],
+        "fetch": {"source": "rxrx1", key: value},
+    }
+    (line,) = lines(config, schema)
+    assert line.startswith(said)
 
 
 def test_every_mistake_has_a_line_of_its_own(config, schema):

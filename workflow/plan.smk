@@ -10,6 +10,7 @@ from textwrap import indent
 
 import cellmae.config
 import cellmae.screen
+import cellmae.screen.fetching
 from cellmae.errors import CellmaeError
 from cellmae.files import read_manifest
 from cellmae.fitted import fitted_plates, without_validation
@@ -192,6 +193,14 @@ def models_that(trait):
     ]
 
 
+def refuse(wildcards):
+    """Stop whatever needs the plates, as an input function of all rules but one while there are none."""
+    sys.exit(
+        f"cellmae: screen.fetch: {SCREEN['fetch']['source']} has not been fetched into {ROOT}, or not all of it; run "
+        "`snakemake fetch` first"
+    )
+
+
 def gpus(wildcards):
     """Ask for a GPU, except on a workstation without, where jobs would wait for each other in vain."""
     return int(workflow.non_local_exec or shutil.which("nvidia-smi") is not None)
@@ -217,7 +226,12 @@ try:
         TILING["binning"] = config["tiles"]["pixel_size"] / SCREEN["pixel_size"]
     Z_PLANE = None if SCREEN.get("z", "max") == "max" else SCREEN["z"] - 1
     SIMULATED = SCREEN["layout"] == "simulated"
-    PLATES = cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
+    AWAITED = cellmae.screen.fetching.is_awaited(SCREEN)
+    PLATES = (
+        {}
+        if AWAITED
+        else cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
+    )
     MODELS = config["models"]
     TRAINED = models_that("trained")
     MASKED = models_that("masked")
@@ -229,14 +243,19 @@ try:
         if RETIRE == "keep"
         else [f"{RESULTS}/tiles/{plate}.{RETIRE}d" for plate in PLATES]
     )
-    TRAINING_PLATES = {model: training_plates(model) for model in TRAINED}
+    TRAINING_PLATES = {
+        model: [] if AWAITED else training_plates(model) for model in TRAINED
+    }
     ALIGNMENTS = config["alignments"]
     RANKED = [
         model
         for model in TRAINED
         if MODELS[model]["validation_plates"] and has_blocks(MODELS[model])
     ]
-    FIT_PLATES = {pair: fit_plates(*pair) for pair in product(MODELS, ALIGNMENTS)}
+    FIT_PLATES = {
+        pair: [] if AWAITED else fit_plates(*pair)
+        for pair in product(MODELS, ALIGNMENTS)
+    }
     for model, spec in MODELS.items():  # raises what is wrong before the first job
         check_model(model, spec)
 except CellmaeError as error:

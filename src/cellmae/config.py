@@ -179,6 +179,8 @@ def _explain(error: ValidationError, root: Schema) -> Iterator[str]:
             yield f"{path}: found {_shown(found)}, expected one of {_listing(rule)}{_closest(found, rule)}"
         case "pattern" if "propertyNames" in error.absolute_schema_path:
             yield f"{_join(path, found)}: this name becomes part of paths; use only letters, digits, _ and -"
+        case "pattern" if "description" in schema:
+            yield f"{path}: found {_shown(found)}, expected: {' '.join(schema['description'].split())}"
         case "pattern":
             yield f"{path}: found {_shown(found)}, expected letters, digits, _ and - only"
         case "uniqueItems":

@@ -1,101 +1,165 @@
-"""Plates in object storage: the same tables and tiles as from a copy on disk."""
+"""Plates that lie in a bucket give what the same plates give on disk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
 
 from cellmae.errors import ConfigError
+from cellmae.images import open_image
+from cellmae.images.image import ImageFormat, UnreadableImageError
 from cellmae.locations import location
 from cellmae.screen import index_fields, index_wells, plates
-from cellmae.tiles import open_store, tile_plate
+from cellmae.screen.simulation import CHANNELS, simulate_plate, write_truth
+from cellmae.tiles.preparation import read_gains
 
-from .layouts.end_to_end import write_image
+from .layouts.end_to_end import stored_fields, write_image
 
-MAP = "plate,well,compound\nP1,A01,DMSO\nP1,A02,taxol\n"
-PATTERN = {
-    "layout": "pattern", "channels": ["dna", "actin"], "batch": "plate", "controls": ["DMSO"], "plate_map": "map.csv",
-    "pattern": "{plate}/{well}_s{site}_w{channel}.tif", "columns": {"plate": "plate", "perturbation": "compound"},
+SIMULATION = {
+    "experiments": 1, "plates": 1, "genes": 4, "guides": 1, "rows": 2, "columns": 3, "control_share": 0.25,
+    "fields": 1, "size": 64, "strength": 1.0, "seed": 0,
 }  # fmt: skip
+Screen = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def storage() -> Iterator[pytest.MonkeyPatch]:
-    """A server that speaks S3 on this machine, for as long as the module is tested."""
-    server_module = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    server = server_module.ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    names = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "someone", "SECRET_ACCESS_KEY": "something"}
-    for name, value in names.items():
-        patch.setenv(f"AWS_{name}", value)
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    yield patch
-    patch.undo()
-    server.stop()
+def server() -> Iterator[str]:
+    """Address of object storage on this machine."""
+    running = ThreadedMotoServer("127.0.0.1", 0)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
 
 
 @pytest.fixture
-def screens(tmp_path: Path, storage: pytest.MonkeyPatch) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The same screen on disk and in a bucket."""
-    root = tmp_path / "plates"
-    for seed, (well, channel) in enumerate((well, channel) for well in ("A01", "A02") for channel in (1, 2)):
-        write_image(root / f"P1/{well}_s1_w{channel}.tif", seed)
-    (root / "map.csv").write_text(MAP)
-    bucket = location("s3://screens", key="screen.root")
-    bucket.mkdir(exist_ok=True)
-    for path in root.rglob("*"):
-        if path.is_file():
-            (bucket / "first" / path.relative_to(root).as_posix()).write_bytes(path.read_bytes())
-    return PATTERN | {"root": str(root)}, PATTERN | {"root": "s3://screens/first"}
+def upload(server, monkeypatch) -> Callable[[Screen], Screen]:
+    """Return a function that copies the plates of a screen into a bucket, and returns the screen there."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+    def copy(screen: Screen) -> Screen:
+        storage = s3fs.S3FileSystem()
+        if storage.exists("plates"):
+            storage.rm("plates", recursive=True)
+        storage.mkdir("plates")
+        storage.put(f"{screen['root']}/", "plates/my screen/", recursive=True)
+        storage.invalidate_cache()
+        return screen | {"root": "s3://plates/my screen"}
+
+    return copy
 
 
-def tile(screen: dict[str, Any], out: Path) -> tuple[str, ...]:
-    tile_plate(
-        index_fields(screen, "P1"),
-        root=location(screen["root"], key="screen.root"),
-        channels=screen["channels"],
-        store=out / "P1.zarr",
-        table=out / "P1.parquet",
-        manifest=out / "P1.json",
-        size=16,
-        range_percentiles=(0, 100),
-        min_contrast=0,
-        min_focus=0,
-        max_saturated=1,
-        max_lost_share=0,
-        threads=2,
-    )
-    return open_store(out / "P1.zarr", verify=True).digests
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Folder whose name has a space, as that of people has."""
+    return tmp_path / "my screen"
 
 
-def test_plates_in_a_bucket_equal_those_on_disk(screens, tmp_path: Path) -> None:
-    disk, bucket = screens
-    assert list(plates(bucket)) == list(plates(disk)) == ["P1"]
-    assert index_wells(bucket, "P1").equals(index_wells(disk, "P1"))
-    there, here = index_fields(bucket, "P1"), index_fields(disk, "P1")
-    assert there.drop(columns="mtime_ns").equals(here.drop(columns="mtime_ns"))
-    assert (there["mtime_ns"] > 0).all()
-    assert tile(bucket, tmp_path / "bucket") == tile(disk, tmp_path / "disk")
+def rxrx3(root: Path) -> Screen:
+    write_truth(SIMULATION, root=root)
+    simulate_plate(SIMULATION, root=root, experiment="gene-001", plate=1, manifest=root / "plate.json")
+    return {"layout": "rxrx3", "channels": list(CHANNELS), "batch": "experiment", "controls": ["EMPTY_control"]}
 
 
-def test_the_survey_of_a_bucket_is_kept(screens, tmp_path: Path) -> None:
-    _, bucket = screens
+def pattern(root: Path) -> Screen:
+    for seed, (plate, well, channel) in enumerate([(p, w, c) for p in "PQ" for w in ("A01", "B02") for c in (1, 2)]):
+        write_image(root / f"plates/{plate}/{well}_w{channel}.tif", seed)
+    pd.DataFrame({"well": ["A01", "B02"], "compound": ["DMSO", "x"]}).to_csv(root / "map.csv.gz", index=False)
+    return {
+        "layout": "pattern",
+        "channels": ["dna", "actin"],
+        "batch": "plate",
+        "controls": ["DMSO"],
+        "pattern": "plates/{plate}/{well}_w{channel}.tif",
+        "plate_map": "map.csv.gz",
+        "columns": {"well": "well", "perturbation": "compound"},
+    }
+
+
+def rxrx3_core(root: Path) -> Screen:
+    wells = [("A01", "EMPTY_control"), ("A02", "TP53")]
+    keys = [f"gene-001/Plate1/{well}_s1_{channel}" for well, _ in wells for channel in (1, 2)]
+    images = []
+    for seed, _ in enumerate(keys):
+        write_image(root / "image.tif", seed)
+        images.append({"bytes": (root / "image.tif").read_bytes(), "path": None})
+    (root / "data").mkdir()
+    pq.write_table(pa.table({"__key__": keys, "jp2": images}), root / "data/train-0.parquet", row_group_size=3)
+    rows = [["gene-001", 1, well, gene, gene] for well, gene in wells]
+    names = ["experiment_name", "plate", "address", "gene", "treatment"]
+    pd.DataFrame(rows, columns=names).to_csv(root / "metadata_rxrx3_core.csv", index=False)
+    return {"layout": "rxrx3-core", "channels": ["a", "b"], "batch": "experiment", "controls": ["EMPTY_control"]}
+
+
+@pytest.mark.parametrize("make", [rxrx3, pattern, rxrx3_core])
+def test_the_same_comes_from_a_bucket_as_from_disk(make, folder, upload, tmp_path):
+    folder.mkdir()
+    local = make(folder) | {"root": str(folder)}
+    remote = upload(local)
     cache = tmp_path / "plates.json"
-    first = plates(bucket, cache=cache)
-    written = cache.read_bytes()
-    assert plates(bucket, cache=cache) == first
-    assert cache.read_bytes() == written
+    assert plates(remote, cache=cache) == plates(local)
+    assert plates(remote, cache=cache) == plates(local)
+    for slug in plates(local):
+        pd.testing.assert_frame_equal(index_wells(remote, slug), index_wells(local, slug))
+        there, here = (index_fields(screen, slug).drop(columns="mtime_ns") for screen in (remote, local))
+        pd.testing.assert_frame_equal(there, here)
+    from_bucket, from_disk = stored_fields(remote, tmp_path / "remote"), stored_fields(local, tmp_path / "local")
+    assert from_bucket.keys() == from_disk.keys()
+    for key, field in from_disk.items():
+        np.testing.assert_array_equal(from_bucket[key], field)
+        assert field.std() > 0
 
 
-def test_a_bucket_that_does_not_exist_is_named(storage) -> None:
-    with pytest.raises(ConfigError, match=r"screen\.root: the folder s3://nowhere/first"):
-        plates(PATTERN | {"root": "s3://nowhere/first"})
+def test_new_annotations_are_seen_past_the_cache(folder, upload, tmp_path):
+    folder.mkdir()
+    local = pattern(folder) | {"root": str(folder)}
+    cache = tmp_path / "plates.json"
+    before = plates(upload(local), cache=cache)
+    pd.DataFrame({"well": ["A01", "B02"], "compound": ["DMSO", "yz"]}).to_csv(folder / "map.csv.gz", index=False)
+    after = plates(upload(local), cache=cache)
+    assert before.keys() == after.keys()
+    assert all(before[slug].wells_digest != after[slug].wells_digest for slug in before)
 
 
-def test_an_unknown_kind_of_storage_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"screen\.root: tape:// cannot be read"):
-        location("tape://first", key="screen.root")
+def test_what_is_not_in_the_bucket_is_named(folder, upload):
+    folder.mkdir()
+    local = pattern(folder) | {"root": str(folder)}
+    remote = upload(local)
+    with pytest.raises(ConfigError, match=r"^screen.root: the folder s3://plates/nothing does not exist"):
+        plates(remote | {"root": "s3://plates/nothing"})
+    with pytest.raises(ConfigError, match=r"^screen.plate_map: the file s3://plates/my screen/no.csv does not exist"):
+        plates(remote | {"plate_map": "no.csv"})
+
+
+def test_an_image_that_is_gone_is_an_error_of_its_own(folder, upload, tmp_path):
+    folder.mkdir()
+    remote = upload(pattern(folder) | {"root": str(folder)})
+    fields = index_fields(remote, "P")
+    image = open_image(location(remote["root"], key=""), fields["path_dna"].iloc[0].replace("A01", "H12"))
+    with pytest.raises(UnreadableImageError, match="file is missing"):
+        image.planes()
+
+
+def test_illumination_functions_are_read_from_the_bucket(folder, upload):
+    (folder / "illum").mkdir(parents=True)
+    np.save(folder / "illum/P_dna.npy", np.full((32, 32), 2.0))
+    root = location(upload({"root": str(folder)})["root"], key="")
+    form = ImageFormat(1, 32, 32, np.dtype("uint8"))
+    gains = read_gains("illum/{plate}_{channel}.*", root=root, plate="P", channels=["dna"], form=form)
+    np.testing.assert_array_equal(gains, np.full((1, 32, 32), 0.5))
+
+
+def test_kinds_of_storage_that_cannot_be_read_are_named():
+    with pytest.raises(ConfigError, match=r"^screen.root: nonsense:// cannot be read .*pip install 'cellmae\[cloud\]'"):
+        location("nonsense://x", key="screen.root")

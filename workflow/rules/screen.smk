@@ -4,6 +4,24 @@
 
 import cellmae.screen
 
+if "fetch" in SCREEN:
+
+    # Without outputs, so that it looks each time whether all is there; fetched.json in the folder of the plates says so.
+    rule fetch:
+        log:
+            f"{RESULTS}/logs/screen/fetch.log",
+        localrule: True
+        conda:
+            "../../envs/maps.yaml"
+        params:
+            root=ROOT,
+            fetch=SCREEN["fetch"],
+        message:
+            "Fetching {params.fetch[source]} into {params.root}"
+        script:
+            "../scripts/fetch_screen.py"
+
+
 if SIMULATED:
 
     rule simulate_plate:

@@ -13,9 +13,8 @@ from cellmae.screen.metadata import TEXT, as_label, as_numbers, as_text, find_co
 from cellmae.screen.wells import parse_wells
 
 KEYS = ["experiment", "plate_name", "well"]
-FACTS = ["perturbation", "treatment", "is_control"]
+FACTS = ["perturbation", "treatment", "is_control", "is_positive_control"]
 TAKEN = {*KEYS, *FACTS, "plate", "batch", "row", "column", "role"}
-POSITIVE = "is_positive_control"  # of layouts that know
 LABELS_LISTED = 10
 NAMELESS_CONTROL = "negative_control"
 
@@ -91,8 +90,9 @@ def one_row_a_well(annotations: pd.DataFrame) -> pd.DataFrame:
     keys = [key for key in KEYS if key in annotations]
     if not annotations.duplicated(keys).any():
         return annotations
-    facts = annotations.drop_duplicates([*keys, *FACTS])
-    clashes = facts[facts.duplicated(keys, keep=False)].sort_values(keys, kind="stable")
+    facts = [name for name in FACTS if name in annotations]
+    distinct = annotations.drop_duplicates([*keys, *facts])
+    clashes = distinct[distinct.duplicated(keys, keep=False)].sort_values(keys, kind="stable")
     if len(clashes):
         wells = clashes.drop_duplicates(keys)
         first = clashes[(clashes[keys] == clashes[keys].iloc[0]).all(axis=1)]
@@ -101,10 +101,10 @@ def one_row_a_well(annotations: pd.DataFrame) -> pd.DataFrame:
             f"rows of one well contradict each other, for {listing(_well_labels(wells))}: the first is annotated "
             f"as {said}; correct the table"
         )
-    extras = [name for name in annotations.columns if name not in [*keys, *FACTS]]
+    extras = [name for name in annotations.columns if name not in [*keys, *facts]]
     groups = annotations.groupby(keys, sort=False, dropna=False)
     constant = [name for name in extras if groups[name].nunique(dropna=False).le(1).all()]
-    return annotations.drop_duplicates(keys)[[*keys, *FACTS, *constant]].reset_index(drop=True)
+    return annotations.drop_duplicates(keys)[[*keys, *facts, *constant]].reset_index(drop=True)
 
 
 def check_unique_wells(annotations: pd.DataFrame) -> None:
@@ -117,17 +117,20 @@ def check_unique_wells(annotations: pd.DataFrame) -> None:
 
 
 def add_roles(annotations: pd.DataFrame, controls: Sequence[str], positive_controls: Sequence[str]) -> pd.DataFrame:
-    """Replace ``is_control`` by ``role``: treatment, negative_control, positive_control or empty."""
+    """Replace ``is_control`` and ``is_positive_control`` by ``role``.
+
+    It is ``treatment``, ``negative_control``, ``positive_control`` or ``empty``.
+    """
     label = annotations["perturbation"]
-    positive = annotations.get(POSITIVE, pd.Series(False, index=annotations.index))
+    positive = annotations.get("is_positive_control", pd.Series(False, index=annotations.index))
     conditions = [
         annotations["is_control"].to_numpy(bool) | label.isin(controls).to_numpy(bool),
         positive.to_numpy(bool) | label.isin(positive_controls).to_numpy(bool),
         label.isna().to_numpy(bool),
     ]
     role = np.select(conditions, ["negative_control", "positive_control", "empty"], "treatment")
-    known = annotations.drop(columns=["is_control", POSITIVE], errors="ignore")
-    return known.assign(role=pd.array(role, dtype=TEXT))
+    flags = annotations.columns.intersection(["is_control", "is_positive_control"])
+    return annotations.drop(columns=flags).assign(role=pd.array(role, dtype=TEXT))
 
 
 def check_control_labels(labels: pd.Series, controls: Sequence[str], positive_controls: Sequence[str]) -> None:

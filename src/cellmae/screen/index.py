@@ -24,6 +24,7 @@ ANNOTATION_KEYS = {
         "control_where",
         "controls",
         "exclude",
+        "fetch",
         "plate_map",
         "plates",
         "positive_controls",

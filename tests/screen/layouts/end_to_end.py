@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from cellmae.locations import location
 from cellmae.screen import index_fields, plates
 from cellmae.tiles import open_store, tile_plate
 
@@ -24,7 +25,7 @@ def stored_fields(screen: dict[str, Any], out: Path) -> dict[tuple[str, str, int
     for slug in plates(screen):
         tile_plate(
             index_fields(screen, slug),
-            root=Path(screen["root"]),
+            root=location(screen["root"], key="screen.root"),
             channels=screen["channels"],
             store=out / f"{slug}.zarr",
             table=out / f"{slug}.parquet",

@@ -46,8 +46,8 @@ class Layout(Protocol):
         """Return what was done to each well, of the whole screen or of at least one plate.
 
         A row a well: ``experiment`` (empty where there is none), ``plate_name``, ``well``, ``row``, ``column``,
-        ``perturbation``, ``treatment``, ``is_control`` (a negative control whatever its label), where the layout
-        knows also ``is_positive_control``, and all else that is known under lower-case names. Text is of pandas'
+        ``perturbation``, ``treatment``, ``is_control`` (a negative control whatever its label), perhaps
+        ``is_positive_control`` (likewise), and all else that is known under lower-case names. Text is of pandas'
         ``string`` type.
         """
 

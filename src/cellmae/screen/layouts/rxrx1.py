@@ -1,44 +1,49 @@
-"""RxRx1: ``metadata.csv`` with a row a site, a PNG a channel, ``images/HUVEC-01/Plate1/B02_s1_w3.png``.
-
-https://www.rxrx.ai/rxrx1; the release of the NeurIPS competition is laid out alike.
-"""
-
-from typing import ClassVar
+"""RxRx1: ``metadata.csv``, and a PNG a channel, ``images/HUVEC-01/Plate1/B02_s1_w1.png`` (https://www.rxrx.ai/rxrx1)."""
 
 import pandas as pd
 
-from cellmae.screen.annotations import one_row_a_well
-from cellmae.screen.layouts.rxrx3 import PLATE, RxRx3Layout
-from cellmae.screen.metadata import as_text
-from cellmae.screen.plate import Plate
+from cellmae.errors import DataError
+from cellmae.screen.annotations import NAMELESS_CONTROL, one_row_a_well
+from cellmae.screen.layouts.recursion import PLATE, RecursionLayout
+from cellmae.screen.listing import listing
+from cellmae.screen.metadata import as_numbers, as_text
 from cellmae.screen.wells import parse_wells
 
-NEGATIVE, POSITIVE = "negative_control", "positive_control"
+ROLES = ("negative_control", "positive_control", "treatment")
 
 
-class RxRx1Layout(RxRx3Layout):
-    """Plates as RxRx1 has them; also if only some of its experiments or plates were downloaded.
+class RxRx1Layout(RecursionLayout):
+    """Plates as RxRx1 has them: a row a site, an siRNA a well; ``well_type`` says which wells are controls."""
 
-    The perturbation is the siRNA; which wells are controls, the column ``well_type`` says.
-    """
+    identity = ("experiment", "plate")
+    required = ("well", "well_type", "sirna")
+    optional = ("well_id", "cell_type", "dataset", "sirna_id")
 
-    identity: ClassVar = ["experiment", "plate"]
-    required: ClassVar = ["well", "well_type", "sirna"]
-    optional: ClassVar = ["cell_type", "dataset", "sirna_id"]
+    def annotate(self, metadata: pd.DataFrame) -> pd.DataFrame:
+        """Translate rows of the table; the perturbation, and the treatment, is the siRNA.
 
-    def annotations(self, plate: Plate | None = None) -> pd.DataFrame:
-        """Return the wells of the metadata."""
-        metadata = self._own(plate)
-        sirna, kind = as_text(metadata["sirna"]), as_text(metadata["well_type"])
+        Raises
+        ------
+        DataError
+            If a well has no name, its type is unknown, or rows of a well disagree.
+        """
+        metadata = metadata.drop_duplicates(ignore_index=True)
+        role = as_text(metadata["well_type"])
+        unknown = role[~role.isin(ROLES)]
+        if len(unknown):
+            raise DataError(
+                f"{self.metadata_name}: {len(unknown)} wells have another well_type than {', '.join(ROLES)}: "
+                f"{listing(map(repr, unknown.fillna('').unique()))}"
+            )
+        sirna = as_text(metadata["sirna"])
+        sirna = sirna.mask(sirna.isna() & (role == "negative_control"), NAMELESS_CONTROL)
         annotations = parse_wells(metadata["well"]).assign(
             experiment=metadata["experiment"],
             plate_name=PLATE + metadata["plate"],
             perturbation=sirna,
             treatment=sirna,
-            is_control=(kind == NEGATIVE).fillna(False).astype(bool),
-            is_positive_control=(kind == POSITIVE).fillna(False).astype(bool),
+            is_control=role == "negative_control",
+            is_positive_control=role == "positive_control",
         )
-        for name in self.optional:
-            if name in metadata:
-                annotations[name] = as_text(metadata[name])
-        return one_row_a_well(annotations)
+        known = {name: as_numbers(as_text(metadata[name])) for name in self.optional if name in metadata}
+        return one_row_a_well(annotations.assign(**known))

@@ -1,85 +1,112 @@
-"""RxRx3-core: metadata and Parquet shards as they lie on Hugging Face (recursionpharma/rxrx3-core).
+"""RxRx3-core (https://huggingface.co/datasets/recursionpharma/rxrx3-core): RxRx3's wells, images in Parquet files.
 
-Each row of ``data/train-*.parquet`` is a plane: its key, such as ``gene-088/Plate9/AA41_s1_3``, and JPEG 2000.
+A row of ``data/*.parquet`` is a JPEG 2000 image of one channel, and ``__key__``, such as
+``gene-088/Plate9/AA41_s1_3``, says which.
 """
 
-import re
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
 from cellmae.errors import ConfigError, DataError
-from cellmae.locations import modification_time_ns
 from cellmae.screen.layouts.layout import ImagedPlates, existing_root
 from cellmae.screen.layouts.rxrx3 import RxRx3Layout
 from cellmae.screen.listing import listing
+from cellmae.screen.patterns import FilePattern, size_and_time
 from cellmae.screen.plate import Plate
 from cellmae.screen.wells import parse_wells
 
-SHARDS = "train-*.parquet"
+SHARDS = "data/*.parquet"
 KEY = "__key__"
-PLANE = re.compile(
-    r"(?:.*/)?(?P<experiment>[^/]+)/(?P<plate>[^/]+)/(?P<well>[A-Za-z]{1,2}[0-9]+)_s(?P<site>[0-9]+)_w?(?P<channel>[0-9]+)"
-    r"(?:\.jp2)?"
+KEY_PARTS = (
+    r"^(?P<experiment>[^/]+)/(?P<plate_name>Plate[0-9]+)/(?P<well>[A-Za-z]{1,2}[0-9]{1,2})"
+    r"_s(?P<site>[0-9]+)_w?(?P<channel>[0-9]+)$"
 )
-
-
-class Shard(NamedTuple):
-    """A file of planes: its folder below the root, and what one plane takes of it."""
-
-    path: str
-    bytes_a_row: int
-    mtime_ns: int
+COLUMNS = ["well", "row", "column", "site", "channel", "path", "size", "mtime_ns"]
 
 
 class RxRx3CoreLayout(RxRx3Layout):
-    """Plates as RxRx3-core has them; also if only some of its shards were downloaded."""
+    """Plates as RxRx3-core has them; also if only some of its Parquet files were downloaded."""
 
-    metadata_file = "metadata_rxrx3_core.csv"
+    metadata_name = "metadata_rxrx3_core.csv"
 
-    def imaged_plates(self) -> ImagedPlates | None:
-        """Return the plates that have planes in some shard."""
-        planes, _ = _planes(existing_root(self.root))
-        plates = planes[["experiment", "plate_name"]].drop_duplicates()
-        return ImagedPlates(plates, [self.root, self.root / "data"])
+    def imaged_plates(self) -> ImagedPlates:
+        """Return the plates that have images, by the keys of all shards."""
+        visited: list[Path] = []
+        shards = self._shards(visited)
+        found = [_split(keys)[["experiment", "plate_name"]].drop_duplicates() for _, keys, _, _ in shards]
+        if not found:
+            raise ConfigError(f"screen.root: no file below {self.root} matches {SHARDS!r}")
+        return ImagedPlates(
+            pd.concat(found).drop_duplicates(ignore_index=True), [*visited, *(path for path, *_ in shards)]
+        )
 
     def images(self, plate: Plate) -> pd.DataFrame:
-        """List the planes of a plate; their bytes are a shard's in equal parts."""
-        planes, shards = _planes(existing_root(self.root))
-        own = planes[(planes["experiment"] == plate.experiment) & (planes["plate_name"] == plate.name)]
-        own = own[own["channel"].isin(self._channels)].reset_index(drop=True)
-        held = [shards[number] for number in own["shard"]]
-        files = own[["site", "channel"]].assign(
-            path=[f"{shard.path}#{row}" for shard, row in zip(held, own["row_of_shard"], strict=True)],
-            size=[shard.bytes_a_row for shard in held],
-            mtime_ns=[shard.mtime_ns for shard in held],
+        """List the rows of the shards that hold a plate; ``size`` is an equal share of the shard's."""
+        parts = []
+        for path, keys, size, mtime_ns in self._shards([]):
+            rows = pc.indices_nonzero(pc.starts_with(keys, f"{plate.experiment}/{plate.name}/"))
+            if len(rows):
+                images = _split(keys.take(rows))
+                name = path.relative_to(self.root).as_posix()
+                references = [f"{name}#{row}" for row in rows.to_pylist()]
+                parts.append(images.assign(path=references, size=size // len(keys), mtime_ns=mtime_ns))
+        if not parts:
+            return pd.DataFrame(columns=COLUMNS).astype({"well": "object", "row": "int64", "column": "int64"})
+        images = pd.concat(parts, ignore_index=True)
+        images = images.assign(site=images["site"].astype("int64"), **parse_wells(images["well"]))
+        wanted = images["channel"].isin(list(self.channel_ids()))
+        if not wanted.any():
+            raise DataError(
+                f"the images of the plate {plate.slug} have the channels {listing(images['channel'].unique())}; "
+                f"screen.channels names {len(self.channel_ids())}"
+            )
+        return images.loc[wanted, COLUMNS].reset_index(drop=True)
+
+    def _shards(self, visited: list[Path]) -> list[tuple[Path, pa.Array, int, int]]:
+        """Return the path, the keys, the size and the time of each shard."""
+        shards = []
+        pattern = FilePattern(SHARDS, key="screen.root", needs_well=False)
+        for path in sorted(path for _, path in pattern.find(existing_root(self.root), visited=visited)):
+            facts = size_and_time(path)
+            if facts is not None:
+                shards.append((path, _keys(path, *facts), *facts))
+        return shards
+
+
+@lru_cache(maxsize=128)
+def _keys(path: Path, size: int, mtime_ns: int) -> pa.Array:
+    """Return the keys of a shard, of this size and time; the images are not read."""
+    try:
+        with path.open("rb") as file:
+            shard = pa.parquet.ParquetFile(file)
+            if KEY not in shard.schema_arrow.names:
+                names = listing(shard.schema_arrow.names)
+                raise DataError(f"{path} has no column {KEY}; its columns are {names}: move it out of {path.parent}")
+            keys = shard.read(columns=[KEY]).column(0).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read ({error}): fetch it anew") from None
+    if keys.null_count or not pc.all(pc.match_substring_regex(keys, KEY_PARTS)).as_py():
+        strange = keys.filter(pc.invert(pc.fill_null(pc.match_substring_regex(keys, KEY_PARTS), False))).to_pylist()
+        raise DataError(
+            f"{path}: {len(strange)} rows have no {KEY} such as gene-088/Plate9/AA41_s1_3, the first {strange[0]!r}"
         )
-        return pd.concat([parse_wells(own["well"]), files], axis=1)
+    return keys
 
 
-@lru_cache(4)
-def _planes(root: Path) -> tuple[pd.DataFrame, list[Shard]]:
-    """Read the keys of all shards, of which there are 1.3 million: some seconds, once a process."""
-    paths = sorted([*root.glob(SHARDS), *root.glob(f"data/{SHARDS}")])
-    if not paths:
-        raise ConfigError(f"screen.root: there is no data/{SHARDS} in {root}; the folder of RxRx3-core has them")
-    tables, shards = [], []
-    for number, path in enumerate(paths):
-        try:
-            with path.open("rb") as file:
-                keys = pyarrow.parquet.read_table(file, columns=[KEY]).column(KEY).to_pandas()
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path} is no shard of RxRx3-core ({error}): download it anew") from None
-        parts = keys.str.extract(f"^{PLANE.pattern}$")
-        if parts[["experiment", "channel"]].isna().any(axis=None):
-            strange = keys[parts["experiment"].isna()].head(3)
-            raise DataError(f"{path} holds keys that name no plane: {listing(strange)}")
-        status = path.stat()
-        size = status.st_size // max(1, len(keys))
-        shards.append(Shard(path.relative_to(root).as_posix(), size, modification_time_ns(status)))
-        tables.append(parts.assign(shard=number, row_of_shard=range(len(keys))))
-    planes = pd.concat(tables, ignore_index=True).rename(columns={"plate": "plate_name"})
-    return planes.assign(site=planes["site"].astype("int64")), shards
+def _split(keys: pa.Array) -> pd.DataFrame:
+    """Return the parts of keys: experiment, plate_name, well, site and channel, as text."""
+    return pd.DataFrame(
+        {
+            name: values.to_numpy(zero_copy_only=False)
+            for name, values in zip(
+                ("experiment", "plate_name", "well", "site", "channel"),
+                pc.extract_regex(keys, KEY_PARTS).flatten(),
+                strict=True,
+            )
+        }
+    )

@@ -1,0 +1,10 @@
+"""Downloads public screens, and known relationships of genes, each with its licence."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "fetch": ["fetch_relationships", "fetch_screen", "is_awaited"],
+    },
+)
