@@ -25,7 +25,8 @@ Tree = Callable[[Path], None]
 
 
 def blocks(repository: Path) -> list[str]:
-    return re.findall(r"```yaml\n(.*?)```", (repository / "docs/plates.md").read_text(), re.DOTALL)
+    shown = re.findall(r"```yaml\n(.*?)```", (repository / "docs/plates.md").read_text(), re.DOTALL)
+    return [block for block in shown if "fetch" not in block]
 
 
 def files(root: Path, *paths: str) -> None:
@@ -158,6 +159,14 @@ def test_what_is_shown_finds_the_plates(repository: Path, tmp_path: Path, layout
     if layout != "profiles":
         assert fields["well"].tolist() == ["A01", "A02"]
         assert fields.filter(regex="^path").notna().all(axis=None)
+
+
+def test_what_is_fetched_is_valid(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "docs/plates.md").read_text()
+    (block,) = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "fetch" in block]
+    config = yaml.safe_load(block) | {"results": str(tmp_path / "results"), "models": {"model": {"family": "constant"}}}
+    screen = validate(config, repository / "workflow/schemas/config.schema.yaml")["screen"]
+    assert screen["fetch"]["source"] == "rxrx3-core"
 
 
 def test_what_is_left_out_is_shown_as_it_works(repository: Path, tmp_path: Path) -> None:
