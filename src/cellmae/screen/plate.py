@@ -27,6 +27,8 @@ class Plate:
         Wells of one batch share their technical conditions: the experiment, or the slug.
     wells_digest
         Digest of what the annotations say of this plate's wells; changes if and only if its wells table must.
+    images_digest
+        Digest of what tables say of its images; empty where images are looked for.
     """
 
     slug: str
@@ -34,6 +36,7 @@ class Plate:
     experiment: str
     batch: str
     wells_digest: str
+    images_digest: str = ""
 
 
 def slugs(plates: Sequence[tuple[str, str]]) -> list[str]:

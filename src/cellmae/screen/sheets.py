@@ -7,10 +7,12 @@ from operator import and_
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
 from cellmae.errors import ConfigError, DataError
+from cellmae.files import digest_bytes
 from cellmae.screen.annotations import annotate, join_columns, one_row_a_well
 from cellmae.screen.listing import listing
 from cellmae.screen.metadata import as_text, column_names, find_column, plain_name, read_some
@@ -147,6 +149,19 @@ class ImageSheet:
             if names.isna().any():
                 raise DataError(f"{self.path}: some rows have no {use}; fill it in or remove them")
         return plates.drop_duplicates(ignore_index=True)
+
+    def digests(self) -> pd.DataFrame:
+        """Return :meth:`plates` with ``images_digest``, of what the table says of a plate's images, in any order."""
+        rows = read_some(self.path, self._columns.of_images(), key=self._key)
+        hashes = pd.util.hash_pandas_object(rows[sorted(rows.columns)], index=False).to_numpy()
+        plates = self.plates()
+        if plates.columns.empty:  # all rows are of one plate
+            return plates.assign(images_digest=digest_bytes(np.sort(hashes).tobytes()))
+        keys = pd.MultiIndex.from_frame(self._named(rows).astype("object"))
+        numbers = pd.MultiIndex.from_frame(plates.astype("object")).get_indexer(keys)
+        groups = pd.Series(hashes).groupby(numbers).indices  # every plate of the table has a row in it
+        own = [np.sort(hashes[groups[number]]) for number in range(len(plates))]
+        return plates.assign(images_digest=[digest_bytes(values.tobytes()) for values in own])
 
     def wells(self) -> pd.DataFrame:
         """Return the annotations, a row a well, see :meth:`cellmae.screen.platemaps.PlateMap.wells`."""

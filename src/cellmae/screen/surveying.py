@@ -117,12 +117,20 @@ def _survey(layout: Layout, screen: Mapping[str, Any]) -> tuple[Survey, list[Pat
     check_negative_controls(wells)
 
     digests = _digests(wells)
+    images_digests = {} if found is None else _images_digests(found.plates)
     for slug, plate in plates.items():
         batch = _batch(plate.experiment, slug, screen)
         digest = digest_json([batch, digests.get(slug)])
-        plates[slug] = replace(plate, batch=batch, wells_digest=digest)
+        images = images_digests.get((plate.experiment, plate.name), "")
+        plates[slug] = replace(plate, batch=batch, wells_digest=digest, images_digest=images)
     not_taken = [slug for slug in known if slug not in plates]
     return Survey(plates, without_images, without_annotation, not_taken), [] if found is None else found.folders
+
+
+def _images_digests(plates: pd.DataFrame) -> dict[tuple[str, str], str]:
+    if "images_digest" not in plates:
+        return {}
+    return dict(zip(plates[IDENTITY].itertuples(index=False, name=None), plates["images_digest"], strict=True))
 
 
 def _not_excluded(wells: pd.DataFrame, slug: str, screen: Mapping[str, Any]) -> pd.DataFrame:

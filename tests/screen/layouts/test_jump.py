@@ -323,3 +323,10 @@ def test_pixels_from_the_gallery_to_the_store(gallery, tmp_path, with_table):
     assert stored.keys() == expected.keys()
     for field, pixels in expected.items():
         np.testing.assert_array_equal(stored[field], pixels)
+
+
+def test_a_changed_table_is_told(gallery) -> None:
+    (before,) = plates(gallery({TABLE: urls()}, url_prefix=GALLERY)).values()
+    (after,) = plates(gallery({TABLE: urls().replace("f01p01", "f02p01")}, url_prefix=GALLERY)).values()
+    assert before.images_digest != after.images_digest
+    assert before.wells_digest == after.wells_digest

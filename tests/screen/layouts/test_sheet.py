@@ -432,3 +432,21 @@ def test_pixels_from_the_table_to_the_store(tmp_path):
     for field, pixels in expected.items():
         np.testing.assert_array_equal(stored[field], pixels)
     assert index_wells(screen, "P2")["role"].tolist() == ["negative_control", "treatment"]
+
+
+def test_a_change_of_images_is_told_plate_by_plate(sheet):
+    before = plates(sheet(PLANES))
+    shuffled = "\n".join([PLANES.splitlines()[0], *reversed(PLANES.splitlines()[1:])]) + "\n"
+    assert plates(sheet(shuffled)) == before
+    relabelled = plates(sheet(PLANES.replace("taxol", "nocodazole")))
+    assert relabelled["P1"].images_digest == before["P1"].images_digest
+    assert relabelled["P1"].wells_digest != before["P1"].wells_digest
+    moved = plates(sheet(PLANES.replace("P1/c.tif", "P1/other.tif")))
+    assert moved["P1"].images_digest != before["P1"].images_digest
+    assert moved["P2"] == before["P2"]
+
+
+def test_one_plate_needs_no_name_for_its_digest(sheet):
+    nameless = "\n".join(line.replace(",P1,", ",").replace(",plate,", ",") for line in PLANES.splitlines()[:5]) + "\n"
+    (plate,) = plates(sheet(nameless)).values()
+    assert plate.images_digest

@@ -9,6 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cellmae.errors import ConfigError, DataError
@@ -60,6 +61,7 @@ class JumpLayout(MappedLayout):
             return PlateFolders(plates, [*visited, *found.visited])
         known = [key for key in PLATE_KEYS if all(key in dict(plate) for plate in sheets)]
         plates = pd.DataFrame([dict(plate) for plate in sheets], columns=known)
+        plates["images_digest"] = self._digests(sheets)
         return PlateFolders(plates, [*visited, *(sheet.path for sheet in sheets.values())])
 
     def images(self, plate: Plate) -> pd.DataFrame:
@@ -106,6 +108,17 @@ class JumpLayout(MappedLayout):
                     )
                 sheets.setdefault(named, sheet)
         return sheets
+
+    def _digests(self, sheets: Mapping[tuple[tuple[str, str], ...], ImageSheet]) -> list[str]:
+        """Return the digest of what the tables say of each plate's images."""
+        known = {id(sheet): sheet.digests() for sheet in {id(sheet): sheet for sheet in sheets.values()}.values()}
+        found = []
+        for plate, sheet in sheets.items():
+            rows = known[id(sheet)]
+            told = [key for key in PLATE_KEYS if key in rows]
+            own = np.all([rows[key] == dict(plate)[key] for key in told], axis=0) if told else slice(None)
+            found.append(str(rows.loc[own, "images_digest"].iloc[0]))
+        return found
 
     def _locate(self, name: str, folders: Callable[[], list[Path]]) -> str | None:
         """Return the path below the root of what a table calls ``name``; None where it leads elsewhere."""

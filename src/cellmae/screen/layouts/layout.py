@@ -17,7 +17,8 @@ class ImagedPlates:
     Attributes
     ----------
     plates
-        A row a plate: ``experiment`` (empty where unknown) and ``plate_name``.
+        A row a plate: ``experiment`` (empty where unknown) and ``plate_name``; where tables name the images also
+        ``images_digest``, which changes if and only if what they say of the plate does.
     folders
         Folders whose modification time tells of new plates.
     """

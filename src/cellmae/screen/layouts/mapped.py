@@ -81,7 +81,8 @@ class MappedLayout(ABC):
 
     def imaged_plates(self) -> ImagedPlates:
         """Return the plates that have images, and where they were looked for."""
-        return ImagedPlates(self._plates.loc[self._plates["imaged"], IDENTITY], self._found.visited)
+        known = [*IDENTITY, *(["images_digest"] if "images_digest" in self._plates else [])]
+        return ImagedPlates(self._plates.loc[self._plates["imaged"], known], self._found.visited)
 
     @cached_property
     def _mapped_wells(self) -> pd.DataFrame:

@@ -25,7 +25,7 @@ class SheetLayout(MappedLayout):
 
     def find_plates(self) -> PlateFolders:
         """Return the plates of the table."""
-        return PlateFolders(self._sheet.plates(), self._sheet.sources())
+        return PlateFolders(self._sheet.digests(), self._sheet.sources())
 
     def images(self, plate: Plate) -> pd.DataFrame:
         """List the images of a plate; those without a file have no path."""
