@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -227,4 +228,33 @@ def test_large_files_are_refused_before_reading(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(files_module, "MAX_FILE_BYTES", 200)
     tifffile.imwrite(path, STACK[0, 0])
     with pytest.raises(UnreadableImageError, match="more than 200"):
+        ImageFile(path).planes()
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zlib"])
+@pytest.mark.parametrize("predictor", [None, True])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("options", [{}, {"rowsperstrip": 7}, {"byteorder": ">"}, {"tile": (16, 16)}])
+def test_compressed_strips_are_those_of_tifffile(tmp_path: Path, compression, predictor, dtype, options) -> None:
+    pixels = np.random.default_rng(0).integers(0, 250, (3, 45, 52)).astype(dtype)
+    options = {"compression": compression, "predictor": predictor, "photometric": "minisblack", **options}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
+    planes = ImageFile(tmp_path / "a.tif").planes()
+    assert planes.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(planes, pixels)
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zlib"])
+def test_a_strip_that_unpacks_to_too_little_is_refused(tmp_path: Path, compression) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint16), compression=compression, rowsperstrip=32)
+    with tifffile.TiffFile(path) as tiff:
+        start, count = tiff.pages[0].dataoffsets[1], tiff.pages[0].databytecounts[1]
+    data = bytearray(path.read_bytes())
+    encode = imagecodecs.lzw_encode if compression == "lzw" else imagecodecs.zlib_encode
+    short = encode(bytes(16))
+    assert len(short) <= count
+    data[start : start + len(short)] = short
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImageError, match="truncated or damaged"):
         ImageFile(path).planes()

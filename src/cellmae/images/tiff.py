@@ -1,22 +1,31 @@
 """TIFF, by tifffile: it comes in too many shapes for anything else.
 
-Planes that lie in the file as in memory are taken from its bytes without a copy.
+Planes that lie in the file as in memory are taken from its bytes without a copy, and strips of the two common
+compressions are decoded to where they belong, which takes four fifths of tifffile's time.
 """
 
 import io
 import math
 import os
 import struct
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
 from xml.etree.ElementTree import ParseError
 
 import defusedxml.ElementTree
+import imagecodecs
 import numpy as np
 import tifffile
 from defusedxml import DefusedXmlException
 
 from cellmae.images.image import MAX_FILE_BYTES, ImageFormat, RefusedError, require
 
+UNPACKERS: dict[int, Callable[..., Any]] = {
+    tifffile.COMPRESSION.LZW: imagecodecs.lzw_decode,
+    tifffile.COMPRESSION.ADOBE_DEFLATE: imagecodecs.deflate_decode,
+    tifffile.COMPRESSION.DEFLATE: imagecodecs.deflate_decode,
+}
+PREDICTORS = (1, tifffile.PREDICTOR.HORIZONTAL)  # 1 is none
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -53,6 +62,8 @@ def decode(data: bytes, expected: ImageFormat | None, *, z: int | None = None) -
             raise RefusedError(f"the header asks for {depth} z planes of {form}, more than {MAX_FILE_BYTES} bytes")
         _require_whole(tiff, len(data))
         pixels = _view(tiff, data)
+        if pixels is None:
+            pixels = _unpacked(tiff, data)
         if pixels is None:
             pixels = tiff.asarray(series=0, maxworkers=1)
             if tiff.series[0].axes.endswith("S"):
@@ -130,6 +141,30 @@ def _view(tiff: tifffile.TiffFile, data: bytes) -> np.ndarray | None:
     if series.axes.endswith("S") or offset % dtype.itemsize:
         return None
     return np.frombuffer(data, dtype, count=math.prod(series.shape), offset=offset)
+
+
+def _unpacked(tiff: tifffile.TiffFile, data: bytes) -> np.ndarray | None:
+    """Decode plain strips of LZW or Deflate, with or without differences along rows; None where pixels are others."""
+    series = tiff.series[0]
+    page = series.keyframe
+    unpack = UNPACKERS.get(page.compression)
+    if unpack is None or page.is_tiled or page.fillorder != 1 or page.bitspersample not in (8, 16):
+        return None
+    dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
+    if not dtype.isnative or dtype.kind == "f" or page.samplesperpixel != 1 or page.predictor not in PREDICTORS:
+        return None
+    pixels = np.empty((len(series.pages), *page.shape[-2:]), dtype)
+    for plane, own in zip(pixels, series.pages, strict=True):
+        if own is None or len(own.dataoffsets) != -(-len(plane) // page.rowsperstrip):
+            return None
+        for number, (start, count) in enumerate(zip(own.dataoffsets, own.databytecounts, strict=True)):
+            strip = plane[number * page.rowsperstrip : (number + 1) * page.rowsperstrip]
+            decoded = unpack(data[start : start + count], out=strip.view(np.uint8).reshape(-1))
+            if len(decoded) < strip.nbytes:
+                raise RefusedError(f"truncated or damaged (strip {number + 1} has {len(decoded)} bytes)")
+            if page.predictor == tifffile.PREDICTOR.HORIZONTAL:
+                imagecodecs.delta_decode(strip, axis=-1, out=strip)
+    return pixels
 
 
 def _require_whole(tiff: tifffile.TiffFile, size: int) -> None:
