@@ -17,6 +17,7 @@ from cellmae.models import build_encoder, choose_device, prepare_cpu, save_encod
 from cellmae.pretraining import VERSION
 from cellmae.pretraining.batches import TrainingCrops
 from cellmae.pretraining.checkpoints import Checkpoints
+from cellmae.pretraining.compute import flops_per_crop
 from cellmae.pretraining.history import require_tensorboard
 from cellmae.pretraining.interruption import deferred_interruption
 from cellmae.pretraining.launch import train_in_ranks
@@ -156,6 +157,7 @@ def pretrain(
                     "version": VERSION,
                     "steps": plan.steps,
                     "crops": plan.steps * plan.batch_size,
+                    "flops": flops_per_crop(objective) * plan.steps * plan.batch_size,
                     "tiles": plates.crops.n_tiles,
                     "evaluated_on": list(held_out.names),
                     **({"classes": list(plates.classes)} if plates.classes else {}),
