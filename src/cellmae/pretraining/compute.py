@@ -17,9 +17,9 @@ MULTIPLY_ADD = 2
 def flops_per_crop(objective: Objective) -> float:
     """Count the operations of forward and backward pass for one crop of training, two a multiply-add.
 
-    Counted are matrix products, convolutions and attention of the model, as is usual; norms, activations and the loss are
-    not. A layer takes as many operations for the gradient of its weights as forwards, and as many
-    again for that of its input, where something in front of it is trained.
+    Counted are matrix products, convolutions and attention of the model, as is usual; norms, activations and the loss
+    are not. A layer takes as many operations for the gradient of its weights as forwards, and as many again for that of
+    its input, where something in front of it is trained.
 
     Parameters
     ----------
