@@ -14,7 +14,7 @@ import cellmae.screen.fetching
 from cellmae.errors import CellmaeError
 from cellmae.files import read_manifest
 from cellmae.fitted import fitted_plates, without_validation
-from cellmae.models import FAMILIES, read_model
+from cellmae.models import FAMILIES, read_model, with_points
 from cellmae.models.families import check_spec, has_blocks, weight_files
 from cellmae.pretraining.plan import Plan
 
@@ -128,9 +128,19 @@ def without_plates(spec):
     return {key: value for key, value in spec.items() if key not in other}
 
 
+def origin_files(wildcards):
+    """Return what a model is taken from that is not trained: another model of this run, files from elsewhere, or nothing."""
+    spec = MODELS[wildcards.model]
+    if spec["family"] == "point":
+        return f"{RESULTS}/models/{spec['of']}/model.yaml"
+    return weight_files(spec)
+
+
 def adapts(spec):
     """Say whether a model takes batch statistics from the plates that it embeds (AdaBN)."""
-    if spec["family"] == "saved":
+    if spec["family"] == "point":
+        spec = MODELS[spec["of"]]
+    elif spec["family"] == "saved":
         spec = read_model(spec["weights"])["spec"]
     return spec.get("adabn", False)
 
@@ -232,7 +242,7 @@ try:
         if AWAITED
         else cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
     )
-    MODELS = config["models"]
+    MODELS = with_points(config["models"])
     TRAINED = models_that("trained")
     MASKED = models_that("masked")
     LABELLED = models_that("labelled")
