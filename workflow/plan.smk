@@ -13,7 +13,7 @@ import cellmae.screen
 import cellmae.screen.fetching
 from cellmae.errors import CellmaeError
 from cellmae.files import read_manifest
-from cellmae.fitted import fitted_plates, without_validation
+from cellmae.fitted import fitted_plates, spread_plates, without_validation
 from cellmae.models import FAMILIES, read_model, with_points
 from cellmae.models.families import check_spec, has_blocks, weight_files
 from cellmae.pretraining.plan import Plan
@@ -28,16 +28,32 @@ def any_of(names):
 
 def training_plates(model):
     """Return the plates that a model is trained on, see `cellmae.fitted`."""
+    record = f"{RESULTS}/models/{model}/plates.json"
     plates = fitted_plates(
-        f"{RESULTS}/models/{model}/plates.json",
+        record,
         PLATES,
         key=f"models.{model}",
-        listed=MODELS[model]["plates"],
+        listed=listed_plates(
+            record,
+            MODELS[model]["plates"],
+            aside=MODELS[model]["validation_plates"],
+            key=f"models.{model}",
+        ),
         refit=MODELS[model]["refit"],
         is_kept=has_tiles,
     )
     aside = MODELS[model]["validation_plates"]
     return without_validation(plates, aside, PLATES, key=f"models.{model}")
+
+
+def listed_plates(record, plates, *, key, aside=()):
+    """Return the plates that a configuration lists, or as many as it says, see `cellmae.fitted`."""
+    if not isinstance(plates, int):
+        return plates
+    batches = {
+        plate: PLATES[plate].batch for plate in PLATES if plate not in set(aside)
+    }
+    return spread_plates(record, batches, plates, key=key)
 
 
 def has_tiles(plate):
@@ -56,11 +72,14 @@ def fit_plates(model, alignment):
         files = (f"embeddings/{model}/{plate}.json", f"screen/{plate}.wells.parquet")
         return all(Path(RESULTS, file).exists() for file in files)
 
+    record = f"{RESULTS}/alignment/{model}/{alignment}.plates.json"
     plates = fitted_plates(
-        f"{RESULTS}/alignment/{model}/{alignment}.plates.json",
+        record,
         PLATES,
         key=f"alignments.{alignment}",
-        listed=ALIGNMENTS[alignment]["plates"],
+        listed=listed_plates(
+            record, ALIGNMENTS[alignment]["plates"], key=f"alignments.{alignment}"
+        ),
         refit=ALIGNMENTS[alignment]["refit"],
         is_kept=is_kept,
     )
