@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "probe": ["probe", "score_probe"],
         "recall": ["MIN_PERTURBATIONS", "recall", "score_recall"],
         "relationships": ["read_relationships"],
+        "scaling": ["scale_models"],
         "similarity": ["cosine_matrix", "unit_vectors"],
         "truth": ["oracle", "read_truth"],
     },
