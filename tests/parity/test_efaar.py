@@ -8,7 +8,7 @@ from scipy.linalg import fractional_matrix_power
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from cellmae.alignment import BatchRows, fit_alignment
+from cellmae.alignment import fit_alignment
 from cellmae.maps import read_relationships, recall
 
 
@@ -45,7 +45,8 @@ def plain_tvn(Y, batch, control):
 def ours(X, batch, control, components):
     obs = pd.DataFrame({"plate": batch, "batch": batch, "role": np.where(control, "negative_control", "treatment")})
     adata = AnnData(X, obs=obs.set_axis(obs.index.astype(str)))
-    return fit_alignment(adata, method="efaar", pca=components).transform(X, BatchRows.of(batch, control))
+    ((_, _, coordinates, aligned),) = fit_alignment(adata, method="efaar", pca=components).stream(adata)
+    return coordinates, aligned
 
 
 def assert_same_gram(found, expected):
