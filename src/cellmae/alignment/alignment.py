@@ -86,6 +86,7 @@ class Alignment:
         for rows, X, coordinates, aligned in self.steps.transform(chunks, batches, transforms):
             if self.harmonised is not None and harmonised is not None:
                 aligned = self.harmonised.coordinates[harmonised[rows]].astype(np.float64)
+            _check_finite(aligned, adata, rows)
             yield rows, X, coordinates, aligned
 
     def apply(self, adata: AnnData) -> AnnData:
@@ -283,6 +284,15 @@ def _batch_rows(adata: AnnData, batch: str, controls: Sequence[str] | None) -> B
     if controls:
         chosen &= adata.obs["perturbation"].isin(controls)
     return BatchRows.of(adata.obs[batch].astype(str), chosen.to_numpy(dtype=bool))
+
+
+def _check_finite(aligned: NDArray, adata: AnnData, rows: Rows) -> None:
+    broken = ~np.isfinite(aligned).all(axis=1)
+    if broken.any():
+        raise DataError(
+            f"embeddings of {broken.sum()} wells hold NaN or infinity ({listing(adata.obs_names[rows][broken])}): "
+            "cellmae.alignment.annotate leaves such wells out"
+        )
 
 
 def _names(adata: AnnData) -> NDArray[np.str_]:

@@ -6,7 +6,10 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from cellmae.logging import progress
 
 Rows = slice | NDArray[np.intp]
 
@@ -106,8 +109,8 @@ class BatchRows:
     @classmethod
     def of(cls, batches: Sequence[str], controls: NDArray[np.bool_]) -> "BatchRows":
         """Group wells by batch."""
-        names, codes = np.unique(np.asarray(batches, dtype=str), return_inverse=True)
-        return cls(names, codes, np.asarray(controls, dtype=bool))
+        codes, names = pd.factorize(np.asarray(batches, dtype=object), sort=True)
+        return cls(np.asarray(names, dtype=str), codes, np.asarray(controls, dtype=bool))
 
     def without(self, names: NDArray[np.str_]) -> "BatchRows":
         """Return the batches that are not among ``names``; the wells of those that are belong to none."""
@@ -142,11 +145,14 @@ class BatchRows:
 
 def walk(chunks: Chunks, batches: BatchRows) -> Iterator[tuple[Rows, NDArray, BatchRows]]:
     """Yield rows, vectors and batches of the wells that belong to a batch; chunks without any are not read."""
-    for number, rows in enumerate(chunks.rows):
+    for number, rows in enumerate(progress(chunks.rows, description="alignment: reading", unit="chunk")):
         own = batches[rows]
         belongs = own.codes >= 0
+        if not belongs.any():
+            continue
+        X = chunks.read(number)
         if belongs.all():
-            yield rows, chunks.read(number), own
-        elif belongs.any():
+            yield rows, X, own
+        else:
             some = np.flatnonzero(belongs)
-            yield rows.start + some, chunks.read(number)[some], own[some]
+            yield rows.start + some, X[some], own[some]

@@ -4,7 +4,9 @@ Harmony moves wells by clusters that it finds among them all; it fits no transfo
 through. What it gives to the wells of the fit is kept, and other wells are refused.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +73,7 @@ def harmonise(aligned: NDArray[np.float64], batches: BatchRows, names: NDArray[n
     return HarmonisedWells(names, np.asarray(harmony.Z_corr, dtype=np.float32))
 
 
-def _import():
+def _import() -> Callable[..., Any]:
     try:
         from harmonypy import run_harmony
     except ImportError:

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellmae.alignment.chunks import BatchRows, Chunks, walk
+from cellmae.errors import DataError
+from cellmae.screen.listing import listing
 
 FLOAT32_NOISE = 1e-6
 """Deviation, relative to the largest value, below which a feature is constant but for float32 rounding."""
@@ -62,9 +64,10 @@ class BatchMoments:
 
 
 class _Sums:
-    """Moments of groups of wells that come in pieces, put together as in Chan, Golub and LeVeque 1983
-    (Am. Stat. 37): no sum of squares about a far-off zero is taken.
-    """  # fmt: skip
+    """Moments of groups of wells that come in pieces, without a sum of squares about a far-off zero.
+
+    Pieces are put together as in Chan, Golub and LeVeque 1983, Am. Stat. 37.
+    """
 
     def __init__(self, batches: int, features: int) -> None:
         self.count = np.zeros(batches, dtype=np.int64)
@@ -86,13 +89,25 @@ class _Sums:
 
 
 def batch_moments(chunks: Chunks, batches: BatchRows) -> BatchMoments:
-    """Return the moments of each batch's wells, and of its controls, in one pass."""
+    """Return the moments of each batch's wells, and of its controls, in one pass.
+
+    Raises
+    ------
+    DataError
+        A vector holds NaN or infinity.
+    """
     wells, controls = (_Sums(len(batches.names), chunks.shape[1]) for _ in range(2))
     for _, X, own in walk(chunks, batches):
         for batch, rows in own.groups():
             values = X[rows].astype(np.float64)
             wells.add(batch, values)
             controls.add(batch, values[own.is_control[rows]])
+    broken = ~np.isfinite(wells.peak).all(axis=1)
+    if broken.any():
+        raise DataError(
+            f"embeddings hold NaN or infinity in the batches {listing(batches.names[broken])}: "
+            "cellmae.alignment.annotate leaves such wells out"
+        )
     return BatchMoments(wells.moments(), controls.moments())
 
 

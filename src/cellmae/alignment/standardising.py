@@ -46,7 +46,8 @@ class ControlStandardiser:
         if len(own) < FEWEST_CONTROLS:
             return self.deviation
         deviation = own.std(axis=0)
-        return np.where(np.square(deviation) > RELATIVE_RANK * np.square(self.deviation), deviation, self.deviation)
+        varies = (self.deviation > 0) & (np.square(deviation) > RELATIVE_RANK * np.square(self.deviation))
+        return np.where(varies, deviation, self.deviation)
 
 
 def fit_control_standardiser(controls: Sequence[NDArray]) -> ControlStandardiser:
