@@ -97,13 +97,17 @@ def test_added_plates_move_nothing_and_are_placed_alike_alone(files, method, tmp
     assert later.uns["cellmae"]["fit_plates"].tolist() == [f"plate{number}" for number in range(4)]
 
 
-def test_written_wells_are_what_scanpy_reads(files, tmp_path):
+def test_written_wells_can_be_read_as_far_as_they_are_asked_for(files, tmp_path):
     path = run(files, tmp_path, pca=12)
     backed = anndata.read_h5ad(path, backed="r")
     assert backed.X.shape == (191, 40)
     assert backed[5:9].to_memory().X.dtype == np.float32
     backed.file.close()
-    adata = sc.read_h5ad(path)
+
+
+@pytest.mark.slow
+def test_written_wells_are_what_scanpy_reads(files, tmp_path):
+    adata = sc.read_h5ad(run(files, tmp_path, pca=12))
     sc.pp.neighbors(adata, use_rep="X_tvn", n_neighbors=5)
     assert adata.obsp["distances"].shape == (191, 191)
     adata.write_h5ad(tmp_path / "again.h5ad")
@@ -124,7 +128,7 @@ def test_failure_while_writing_leaves_the_old_result(files, tmp_path):
     embeddings, wells = zip(*files, strict=True)
     alignment = Alignment.load(tmp_path / "a.fit.h5")
     embeddings[5].write_bytes(b"damaged")
-    with pytest.raises(DataError, match="plate5.h5ad is damaged"):
+    with pytest.raises(DataError, match=r"plate5\.h5ad is damaged"):
         align_plates(embeddings, wells, fit=tmp_path / "a.fit.h5", output=path, manifest=tmp_path / "a.json")
     assert path.read_bytes() == before
     assert Alignment.load(tmp_path / "a.fit.h5").digest == alignment.digest
