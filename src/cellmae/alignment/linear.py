@@ -79,6 +79,11 @@ def principal_axes(
     )
 
 
+def no_axes(mean: NDArray[np.float64]) -> Axes:
+    """Return the axes of wells that do not vary: a single one, on which everything projects to zero."""
+    return Axes(mean, np.zeros((1, len(mean))), np.zeros(1), np.zeros(1))
+
+
 Decomposition = tuple[NDArray[np.float64], NDArray[np.float64], float]
 """Sums of squares along the first axes, shape (axes,), the axes, shape (axes, features), and the sum along all."""
 

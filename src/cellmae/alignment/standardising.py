@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cellmae.alignment.linear import RELATIVE_RANK, AffineMaps
 from cellmae.alignment.moments import within_covariance
+from cellmae.logging import logger
 
 FEWEST_CONTROLS = 5
 """Below, a deviation is too uncertain to divide by: of three controls, one component in a thousand has a deviation
@@ -53,8 +54,13 @@ class ControlStandardiser:
 def fit_control_standardiser(controls: Sequence[NDArray]) -> ControlStandardiser:
     """Fit what batches with few controls borrow."""
     everything = np.concatenate(controls)
+    total = everything.var(axis=0)
     covariance, freedom = within_covariance(controls)
-    variance = np.diagonal(covariance) if freedom else everything.var(axis=0)
-    return ControlStandardiser(
-        everything.mean(axis=0), np.sqrt(np.where(variance > RELATIVE_RANK * variance.max(), variance, 0))
-    )
+    variance = np.diagonal(covariance) if freedom else total
+    varies = variance > RELATIVE_RANK * total
+    if not varies.all():
+        logger.warning(
+            "controls of one batch do not differ in %d of %d components, which are left out",
+            np.count_nonzero(~varies), len(varies),
+        )  # fmt: skip
+    return ControlStandardiser(everything.mean(axis=0), np.sqrt(np.where(varies, variance, 0)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cellmae.alignment.centring import Locations, fit_centring, fit_standardiser, fit_unmoved
 from cellmae.alignment.chunks import BatchRows, Chunks, Rows, walk
 from cellmae.alignment.coral import fit_no_coral, fit_ridge_coral, fit_shrunk_coral
-from cellmae.alignment.linear import AffineMaps, Axes, principal_axes
+from cellmae.alignment.linear import AffineMaps, Axes, no_axes, principal_axes
 from cellmae.alignment.moments import BatchMoments, Moments, batch_moments, constant_features
 from cellmae.alignment.standardising import FEWEST_CONTROLS, fit_control_standardiser
 from cellmae.alignment.whitening import Coordinates, Whitening, control_whitening, no_whitening, shrunk_whitening
@@ -187,8 +187,11 @@ def _fit_axes(located: Located, moments: BatchMoments, method: Method, component
     if method.axes_of_controls:
         group = moments.controls
         located = replace(located, batches=located.batches.controls_only())
-    mean = group.moved(located.places.centre, located.places.scale).total_mean()
-    wells = int(group.count.sum())
+    group = group.moved(located.places.centre, located.places.scale)
+    mean, wells = group.total_mean(), int(group.count.sum())
+    if constant_features(group.peak.max(axis=0), np.sqrt(group.total_variance())).all():
+        logger.warning("pca: the %d wells that it is fitted on are all alike; everything is aligned to zero", wells)
+        return no_axes(mean)
     blocks = (Z for Z, _ in located)
     axes = principal_axes(blocks, mean, wells=wells, components=components, centred=method.centred)
     if len(axes.components) < components:
@@ -216,7 +219,7 @@ def _coordinates(located: Located, axes: Axes, wells: Moments | None = None) -> 
             Y -= means[own.codes]
             scatter += Y.T @ Y
     freedom = 0 if wells is None else int(wells.freedom.sum())
-    return Coordinates([np.concatenate(parts) for parts in controls], scatter / max(freedom, 1), freedom)
+    return Coordinates([np.concatenate(parts) for parts in controls], axes.variance, scatter / max(freedom, 1), freedom)
 
 
 def _report_constant(wells: Moments, batches: NDArray[np.str_]) -> None:

@@ -50,6 +50,8 @@ class Coordinates:
     ----------
     controls
         Coordinates of the controls of each batch, shape (controls, components) each.
+    variance
+        Along each axis, of the wells that the axes were fitted on, shape (components,).
     covariance
         Covariance of all wells within batches, shape (components, components).
     freedom
@@ -57,6 +59,7 @@ class Coordinates:
     """
 
     controls: Sequence[NDArray[np.float64]]
+    variance: NDArray[np.float64]
     covariance: NDArray[np.float64]
     freedom: int
 
@@ -142,7 +145,7 @@ def control_whitening(wells: Coordinates) -> Whitening:
     """
     controls = np.concatenate(wells.controls)
     mean, deviation = controls.mean(axis=0), controls.std(axis=0)
-    varies = np.square(deviation) > RELATIVE_RANK * np.square(deviation).max()
+    varies = np.square(deviation) > RELATIVE_RANK * wells.variance.max()
     scale = np.where(varies, deviation, np.inf)
     axes = principal_axes([(controls - mean) / scale], np.zeros_like(mean), wells=len(controls))
     spread = np.sqrt(axes.variance * (1 - 1 / len(controls)))
