@@ -6,12 +6,8 @@ process of its own, whose largest resident memory is the stage's.
 """
 
 import argparse
-import multiprocessing
-import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +15,7 @@ from anndata import AnnData
 
 from cellmae.alignment import align_plates, fit_plates
 from cellmae.maps import build_map
+from processes import cost_of
 
 WELLS_ON_A_PLATE = 1100
 PLATES_IN_A_BATCH = 12
@@ -102,13 +99,6 @@ def stages(screen: Screen, method: str, pca: int) -> dict[str, Callable[[], None
     return {"fit": fitting, "align": aligning, "aggregate": mapping}
 
 
-def measure(work: Callable[[], None], results: Any) -> None:
-    start = time.perf_counter()
-    work()
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    results.put((time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6))
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where plates, alignment and map are written")
@@ -124,18 +114,11 @@ def main() -> None:
     args = parse()
     screen = Screen(args.folder, wells=args.wells, features=args.features)
     screen.write()
-    context = multiprocessing.get_context("fork")
     print(f"{len(screen.plates)} plates, {len(screen.plates) * WELLS_ON_A_PLATE} wells x {args.features}")
     work = stages(screen, args.method, args.pca)
     for name in args.stages:
-        results = context.SimpleQueue()
-        process = context.Process(target=measure, args=(work[name], results))
-        process.start()
-        process.join()
-        if process.exitcode:
-            raise SystemExit(f"{name} failed")
-        wall, cpu, peak = results.get()
-        print(f"{name:<10} {wall:7.1f} s  {cpu:7.1f} CPU-s  {peak:5.2f} GB", flush=True)
+        cost = cost_of(work[name])
+        print(f"{name:<10} {cost.wall:7.1f} s  {cost.cpu:7.1f} CPU-s  {cost.memory:5.2f} GB", flush=True)
 
 
 if __name__ == "__main__":

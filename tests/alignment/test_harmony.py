@@ -1,10 +1,9 @@
 """Harmony after an alignment: what it does to the wells of the fit, and to all others."""
 
-import sys
-
 import numpy as np
 import pytest
 
+import cellmae.alignment.harmony
 from cellmae.alignment import Alignment, fit_alignment
 from cellmae.errors import ConfigError, DataError
 
@@ -75,6 +74,6 @@ def test_single_batch_stays_and_few_wells_are_refused(screen, caplog):
 
 
 def test_missing_harmonypy_names_the_extra(screen, monkeypatch):
-    monkeypatch.setitem(sys.modules, "harmonypy", None)
+    monkeypatch.setattr(cellmae.alignment.harmony, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"alignments\.\*\.harmony: .*cellmae\[harmony\]"):
         fit(screen())

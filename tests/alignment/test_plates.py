@@ -91,7 +91,8 @@ def test_added_plates_move_nothing_and_are_placed_alike_alone(files, method, tmp
     np.testing.assert_array_equal(aligned[before.obs_names].obsm["X_tvn"], before.obsm["X_tvn"])
     embeddings, wells = zip(*files[4:], strict=True)
     alone = tmp_path / "alone.h5ad"
-    align_plates(embeddings, wells, fit=tmp_path / "a.fit.h5", output=alone, manifest=tmp_path / "alone.json")
+    align_plates(embeddings, wells, fit=tmp_path / "a.fit.h5", output=alone)
+    assert read_manifest(tmp_path / "alone.json", stage="alignment")["plates"] == ["plate4", "plate5"]
     later = anndata.read_h5ad(alone)
     np.testing.assert_array_equal(aligned[later.obs_names].obsm["X_tvn"], later.obsm["X_tvn"])
     assert later.uns["cellmae"]["fit_plates"].tolist() == [f"plate{number}" for number in range(4)]

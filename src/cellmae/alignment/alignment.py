@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cellmae.alignment import VERSION
 from cellmae.alignment.centring import fit_unmoved
 from cellmae.alignment.chunks import ArrayChunks, BatchRows, Chunks, Rows
-from cellmae.alignment.harmony import HarmonisedWells, harmonise
+from cellmae.alignment.harmony import HarmonisedWells, harmonise, require_harmonypy
 from cellmae.alignment.steps import METHODS, BatchTransforms, Method, Steps, fit_steps
 from cellmae.alignment.storage import arrays_of, load_parts, save_parts
 from cellmae.errors import ConfigError, DataError
@@ -222,6 +222,8 @@ def fit_alignment(
         Fewer than two wells, or too few negative controls for the method.
     """
     recipe = _recipe(method, standardise)
+    if harmony:
+        require_harmonypy()
     if adata.n_obs < 2:
         raise DataError(f"an alignment needs at least 2 wells and found {adata.n_obs}: embed more plates")
     _check_columns(adata, batch, controls)

@@ -4,9 +4,8 @@ Harmony moves wells by clusters that it finds among them all; it fits no transfo
 through. What it gives to the wells of the fit is kept, and other wells are refused.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +61,8 @@ def harmonise(aligned: NDArray[np.float64], batches: BatchRows, names: NDArray[n
     names
         Of the wells, shape (wells,).
     """
-    run_harmony = _import()
+    from harmonypy import run_harmony
+
     if len(aligned) < FEWEST_WELLS:
         raise DataError(f"harmony needs at least {FEWEST_WELLS} wells and found {len(aligned)}: align without it")
     if len(batches.names) < 2:
@@ -73,11 +73,9 @@ def harmonise(aligned: NDArray[np.float64], batches: BatchRows, names: NDArray[n
     return HarmonisedWells(names, np.asarray(harmony.Z_corr, dtype=np.float32))
 
 
-def _import() -> Callable[..., Any]:
-    try:
-        from harmonypy import run_harmony
-    except ImportError:
+def require_harmonypy(key: str = "alignments.*") -> None:
+    """Raise :class:`ConfigError` for the alignment ``key`` where harmonypy is not installed."""
+    if find_spec("harmonypy") is None:
         raise ConfigError(
-            "alignments.*.harmony: harmonypy is not installed; pip install 'cellmae[harmony]', or set harmony: false"
-        ) from None
-    return run_harmony
+            f"{key}.harmony: found true, but harmonypy is not installed; pip install 'cellmae[harmony]', or set false"
+        )

@@ -55,7 +55,7 @@ def align_plates(
     *,
     fit: str | Path,
     output: str | Path,
-    manifest: str | Path,
+    manifest: str | Path | None = None,
 ) -> None:
     """Apply a stored alignment to plates, in the fit or not; write the aligned wells, then their manifest.
 
@@ -70,14 +70,14 @@ def align_plates(
     fit
         File that :func:`fit_plates` wrote.
     output, manifest
-        Files to write: ``.h5ad`` and ``.json``.
+        Files to write: ``.h5ad`` and ``.json``, which lies beside it by default.
     """
     alignment = Alignment.load(fit)
     adata, chunks = _read_plates(embeddings, wells)
     with atomic_path(output) as partial:
         digest = _write_aligned(partial, alignment, adata, chunks)
     write_manifest(
-        manifest,
+        manifest or Path(output).with_suffix(".json"),
         stage="alignment",
         version=VERSION,
         digest=digest,
