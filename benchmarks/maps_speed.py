@@ -46,7 +46,7 @@ def screen(args: argparse.Namespace, features: int) -> AnnData:
 
 
 def tvn(args: argparse.Namespace) -> Iterator[Contest]:
-    """Typical variation normalisation of given principal coordinates, and our default with its PCA and whatever else."""
+    """Typical variation normalisation of given principal coordinates, and our default with its PCA."""
     for dimensions in args.dimensions:
         adata = screen(args, dimensions)
         yield Contest(
@@ -64,7 +64,7 @@ def normalise(adata: AnnData) -> np.ndarray:
     batches = BatchRows.of(adata.obs["batch"], adata.obs["role"] == "negative_control")
     groups = list(batches.groups())
     controls = [X[rows][batches.is_control[rows]] for _, rows in groups]
-    wells = Coordinates(controls, X.var(axis=0), np.zeros((0, 0)), 0)
+    wells = Coordinates(controls, X[:, :1].var(axis=0), np.zeros((0, 0)), 0)
     whitening = control_whitening(wells)
     white = wells.whitened(whitening)
     maps = fit_ridge_coral(white).maps(white)

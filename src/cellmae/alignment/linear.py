@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 RELATIVE_RANK = 1e-9
 """Variances below this share of the largest are rounding noise of float32 features, not components."""
 
-ROUNDING = 1e-15
+ROUNDING = 1e-13
 """Variances below this share of the largest are rounding noise of float64."""
 
 
@@ -207,9 +207,10 @@ def control_directions(X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     centred = X - X.mean(axis=0)
     if controls > dimensions:
         squares, vectors = np.linalg.eigh(centred.T @ centred)
-        vectors = vectors.T
+        kept = squares > ROUNDING * squares.max()
+        basis = vectors[:, kept].T
     else:
-        _, roots, vectors = np.linalg.svd(centred, full_matrices=False)
-        squares = np.square(roots)
-    kept = squares > ROUNDING * squares.max()
-    return squares[kept] / (controls - 1), vectors[kept]
+        squares, vectors = np.linalg.eigh(centred @ centred.T)
+        kept = squares > ROUNDING * squares.max()
+        basis = (vectors[:, kept] / np.sqrt(squares[kept])).T @ centred
+    return squares[kept] / (controls - 1), basis

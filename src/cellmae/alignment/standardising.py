@@ -57,7 +57,7 @@ def fit_control_standardiser(controls: Sequence[NDArray]) -> ControlStandardiser
     total = everything.var(axis=0)
     covariance, freedom = within_covariance(controls)
     variance = np.diagonal(covariance) if freedom else total
-    varies = variance > RELATIVE_RANK * total
+    varies = variance > RELATIVE_RANK * total.max()
     if not varies.all():
         logger.warning(
             "controls of one batch do not differ in %d of %d components, which are left out",

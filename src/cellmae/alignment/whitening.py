@@ -39,7 +39,9 @@ class Whitening:
 
     def apply(self, Y: NDArray) -> NDArray[np.float64]:
         """Return whitened coordinates, shape (wells, dimensions)."""
-        return (Y - self.shift) @ self.matrix
+        whitened = Y @ self.matrix
+        whitened -= self.shift @ self.matrix
+        return whitened
 
 
 @dataclass(frozen=True)
