@@ -199,6 +199,16 @@ def test_what_does_not_vary_is_said(screen, method, caplog):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_later_batch_that_does_not_vary_is_named_and_stays_sane(screen, method, caplog):
+    adata = screen(batches=5, controls=11)
+    alignment = fit_alignment(adata[adata.obs["batch"] != "plate0"].copy(), method=method, pca=10)
+    still_batch(adata)
+    aligned = alignment.apply(adata).obsm["X_tvn"]
+    assert "the wells of 1 of 1 batches do not differ from each other: plate0" in caplog.text
+    assert np.abs(aligned).max() < 1e4
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_nan_is_refused_by_the_fit_and_when_applied(screen, method):
     adata = screen()
     alignment = fit_alignment(adata, method=method, pca=10)

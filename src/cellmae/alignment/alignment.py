@@ -76,7 +76,7 @@ class Alignment:
         """
         self._check_source(adata)
         chunks = chunks or ArrayChunks(np.asarray(adata.X))
-        harmonised = None if self.harmonised is None else self.harmonised.rows_of(_names(adata))
+        harmonised = None if self.harmonised is None else self.harmonised.of(_names(adata))
         batches = _batch_rows(adata, self.options["batch"], self.options.get("controls"))
         transforms = self.batches
         new = batches.without(transforms.names)
@@ -84,8 +84,8 @@ class Alignment:
             _report_few_controls(new, METHODS[self.method])
             transforms = transforms.joined(self.steps.estimate(chunks, new))
         for rows, X, coordinates, aligned in self.steps.transform(chunks, batches, transforms):
-            if self.harmonised is not None and harmonised is not None:
-                aligned = self.harmonised.coordinates[harmonised[rows]].astype(np.float64)
+            if harmonised is not None:
+                aligned = harmonised[rows].astype(np.float64)
             _check_finite(aligned, adata, rows)
             yield rows, X, coordinates, aligned
 

@@ -35,8 +35,8 @@ class HarmonisedWells:
     names: NDArray[np.str_]
     coordinates: NDArray[np.float32]
 
-    def rows_of(self, names: NDArray[np.str_]) -> NDArray[np.intp]:
-        """Return where wells stand here; :class:`DataError` for wells that were not in the fit."""
+    def of(self, names: NDArray[np.str_]) -> NDArray[np.float32]:
+        """Return the coordinates of wells; :class:`DataError` for wells that were not in the fit."""
         order = np.argsort(self.names, kind="stable")
         places = np.searchsorted(self.names, names, sorter=order)
         rows = order[np.minimum(places, len(order) - 1)]
@@ -46,7 +46,7 @@ class HarmonisedWells:
                 f"harmony cannot place wells that were not in its fit, and found {len(unknown)}: {listing(unknown)}; "
                 "fit again with them (refit: true), or align without harmony"
             )
-        return rows
+        return self.coordinates[rows]
 
 
 def harmonise(aligned: NDArray[np.float64], batches: BatchRows, names: NDArray[np.str_]) -> HarmonisedWells:

@@ -180,7 +180,8 @@ class AffineMaps:
         moved = T - self.shift[batch]
         along = (moved @ self.basis[own].T) * self.gain[own]
         moved *= self.scale[batch]
-        return moved + along @ self.basis[own]
+        moved += along @ self.basis[own]
+        return moved
 
     def joined(self, other: "AffineMaps") -> "AffineMaps":
         """Return the batches of both."""

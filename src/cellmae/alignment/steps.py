@@ -115,7 +115,9 @@ class Steps:
 
     def estimate(self, chunks: Chunks, batches: BatchRows) -> BatchTransforms:
         """Return the transforms of batches that were not in the fit."""
-        places = self.locator.locate(batch_moments(chunks, batches))
+        moments = batch_moments(chunks, batches)
+        _report_still(moments.wells, batches.names)
+        places = self.locator.locate(moments)
         located = Located(chunks, batches, places)
         controls = _coordinates(located, self.axes).whitened(self.whitening)
         return BatchTransforms(batches.names, places, self.corrector.maps(controls))
@@ -168,7 +170,8 @@ def fit_steps(chunks: Chunks, batches: BatchRows, method: Method, *, components:
         What holds for all batches, and for each of them.
     """
     moments = batch_moments(chunks, batches)
-    _report_constant(moments.wells, batches.names)
+    _report_constant(moments.wells)
+    _report_still(moments.wells, batches.names)
     locator = method.fit_locator(moments)
     places = locator.locate(moments)
     axes = _fit_axes(Located(chunks, batches, places), moments, method, components)
@@ -222,11 +225,14 @@ def _coordinates(located: Located, axes: Axes, wells: Moments | None = None) -> 
     return Coordinates([np.concatenate(parts) for parts in controls], axes.variance, scatter / max(freedom, 1), freedom)
 
 
-def _report_constant(wells: Moments, batches: NDArray[np.str_]) -> None:
+def _report_constant(wells: Moments) -> None:
     constant = constant_features(wells.peak.max(axis=0), np.sqrt(wells.total_variance()))
     if constant.any():
         logger.warning("%d of %d features do not vary and contribute nothing", constant.sum(), len(constant))
-    still = (wells.count > 1) & ~wells.variance.any(axis=1)
+
+
+def _report_still(wells: Moments, batches: NDArray[np.str_]) -> None:
+    still = (wells.count > 1) & constant_features(wells.peak, np.sqrt(wells.variance)).all(axis=1)
     if still.any():
         logger.warning(
             "the wells of %d of %d batches do not differ from each other: %s",
