@@ -39,7 +39,7 @@ def read_stage(path: str | Path, *, parts: Sequence[str] | None = None) -> AnnDa
         else:
             with h5py.File(path) as file:
                 adata = AnnData(**{part: anndata.io.read_elem(file[part]) for part in parts if part in file})
-    except (OSError, KeyError, ValueError, anndata.io.utils.AnnDataReadError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{path} cannot be read as AnnData: {' '.join(str(error).split())}") from None
     check_version(adata, path)
     return adata
