@@ -12,24 +12,24 @@ THRESHOLDS = [(0.05, 0.95), (0.1, 0.9), (0.0, 0.7)]
 
 
 @pytest.fixture
-def X():
-    X = np.random.default_rng(0).normal(size=(NAMES, 4))
-    X[::9] = 0
-    return X
+def vectors():
+    vectors = np.random.default_rng(0).normal(size=(NAMES, 4))
+    vectors[::9] = 0
+    return vectors
 
 
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("block_size", [7 * NAMES, 10**6])
-def test_permuted_shares_are_those_of_a_slow_loop(X, grouped, block_size, monkeypatch):
+def test_permuted_shares_are_those_of_a_slow_loop(vectors, grouped, block_size, monkeypatch):
     monkeypatch.setattr(similarity, "BLOCK_SIZE", block_size)
     generator = np.random.default_rng(1)
     groups = generator.integers(-1, 3, size=NAMES) if grouped else None
-    units = unit_vectors(X)
+    units = unit_vectors(vectors)
     null = Null.of(units, groups)
     pairs = np.array([(a, b) for a in range(NAMES) for b in range(a) if generator.random() < 0.2])
     found = Tails.of(units, null, THRESHOLDS, groups).permuted_shares(pairs, replicates=5, seed=3)
 
-    cosine = cosine_matrix(X)
+    cosine = cosine_matrix(vectors)
     generator = np.random.default_rng(3)
     for shares in found:
         order = generator.permutation(NAMES)
@@ -40,8 +40,8 @@ def test_permuted_shares_are_those_of_a_slow_loop(X, grouped, block_size, monkey
             assert share == pytest.approx(hits.sum() / len(drawn))
 
 
-def test_many_thresholds_take_wider_numbers(X):
-    units = unit_vectors(X)
+def test_many_thresholds_take_wider_numbers(vectors):
+    units = unit_vectors(vectors)
     null = Null.of(units)
     thresholds = [(0.01 * step, 1 - 0.01 * step) for step in range(1, 12)]
     tails = Tails.of(units, null, thresholds)
