@@ -74,7 +74,9 @@ rule score_sets:
     output:
         sets=report(f"{MAP}/sets.csv", caption="../report/sets.rst", category="Maps"),
         enrichment=report(
-            f"{MAP}/enrichment.csv", caption="../report/enrichment.rst", category="Maps"
+            f"{MAP}/enrichment.csv",
+            caption="../report/enrichment.rst",
+            category="Maps",
         ),
         counts=f"{MAP}/enrichment_counts.csv",
     log:
