@@ -2,7 +2,8 @@
 
     python benchmarks/maps_recall_speed.py --relationships FOLDER [--genes 5000] [--genome 17000]
 
-FOLDER holds CORUM.txt and others, as the peer reads them. Neither side resamples in the race; at the size of a genome we do.
+FOLDER holds CORUM.txt and others, as the peer reads them. Neither side resamples in the race; at the size of a genome
+we do.
 """
 
 import argparse
