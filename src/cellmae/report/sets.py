@@ -1,5 +1,8 @@
 """Sets of the known relationships on the leading map: the most alike ones, and where the map is rich in them."""
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import pandas as pd
 
 from cellmae.report.blocks import Block, Points, Section, Table
@@ -28,12 +31,14 @@ def sets_section(sets: pd.DataFrame, enrichment: pd.DataFrame, counts: pd.DataFr
 
 def counts_in_words(counts: pd.DataFrame) -> list[str]:
     """Say how much was tested for enrichment, a sentence a kind and source."""
-    return [
-        f"Enrichment of {row['kind']}s in {row['source']} was not tested: {row['reason']}."
-        if isinstance(row["reason"], str) and row["reason"]
-        else f"Of {row['tests']:,.0f} tests of {row['kind']}s in sets of {row['source']}, {row['enriched']:,.0f} stand out."
-        for row in counts.to_dict("records")
-    ]
+    return [_counted(row) for row in counts.fillna({"reason": ""}).to_dict("records")]
+
+
+def _counted(row: Mapping[Hashable, Any]) -> str:
+    kind, source = row["kind"], row["source"]
+    if row["reason"]:
+        return f"Enrichment of {kind}s in {source} was not tested: {row['reason']}."
+    return f"Of {row['tests']:,.0f} tests of {kind}s in sets of {source}, {row['enriched']:,.0f} stand out."
 
 
 def _sets_table(sets: pd.DataFrame, best: pd.DataFrame, *, scored: int) -> Table:
