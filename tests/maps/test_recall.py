@@ -23,12 +23,18 @@ def random_pairs(names, number, seed=0):
     return pd.DataFrame(sorted(pairs), columns=["entity1", "entity2"])
 
 
-def slow_recall(X, names, pairs, low, high):
+def differ(arms, a, b):
+    return a in arms and b in arms and arms[a] != arms[b]
+
+
+def slow_recall(X, names, pairs, low, high, arms=None):
     """Count, pair by pair, as the rule says; zero vectors have cosine zero and are never recalled."""
+    arms = arms or {}
     length = np.linalg.norm(X, axis=1)
     unit = X / np.where(length > 0, length, 1)[:, None]
     cosine = {(a, b): round(float(unit[a] @ unit[b]), 12) for a in range(len(X)) for b in range(a)}
-    null = list(cosine.values())
+    null = [value for (a, b), value in cosine.items() if not arms or differ(arms, names[a], names[b])]
+    pairs = pairs[[not arms or differ(arms, *pair) for pair in pairs.to_numpy()]]
     hits = 0
     for first, second in pairs.to_numpy():
         a, b = sorted((names.index(first), names.index(second)), reverse=True)
@@ -55,10 +61,67 @@ def test_recall_is_the_slow_count(kind):
         assert row.recall == pytest.approx(row.recall_low + row.recall_high)
 
 
+def test_pairs_of_one_arm_count_neither_as_known_nor_in_the_null():
+    generator = np.random.default_rng(5)
+    adata = named(generator.normal(size=(30, 4)))
+    pairs = random_pairs(adata.obs_names, 90)
+    arms = pd.Series(generator.choice(["1p", "1q", "2p"], 27), index=adata.obs_names[:27])
+    arms["elsewhere"] = "2p"
+    table, ranked = recall(adata, {"known": pairs}, thresholds=THRESHOLDS, replicates=30, arms=arms)
+    assert table["pairs_kept"].tolist() == ["all", "all", "different_arms", "different_arms"]
+    for row in table.itertuples():
+        given = arms.to_dict() if row.pairs_kept == "different_arms" else None
+        expected = slow_recall(adata.X.astype(float), list(adata.obs_names), pairs, row.low, row.high, given)
+        assert row.recall == pytest.approx(expected, abs=1e-12)
+        assert row.chance == pytest.approx(2 * row.low, abs=0.01)
+    without = recall(adata, {"known": pairs}, thresholds=THRESHOLDS, replicates=30)
+    pd.testing.assert_frame_equal(table.iloc[:2], without[0])
+    pd.testing.assert_frame_equal(ranked, without[1])
+
+
+def test_what_proximity_alone_brings_near_is_no_longer_recalled():
+    generator = np.random.default_rng(6)
+    arm = np.repeat(np.arange(10), 6)
+    adata = named(generator.normal(size=(10, 12))[arm] + 0.5 * generator.normal(size=(60, 12)))
+    arms = pd.Series(arm.astype(str), index=adata.obs_names)
+    near = [(a, b) for a in range(60) for b in range(a) if arm[a] == arm[b]]
+    pairs = pd.DataFrame([(f"g{min(pair)}", f"g{max(pair)}") for pair in near[::3]], columns=["entity1", "entity2"])
+    pairs = pd.concat([pairs, random_pairs(adata.obs_names, 60)]).drop_duplicates()
+    everything, apart = recall(adata, {"known": pairs}, arms=arms)[0].to_dict("records")
+    assert everything["recall"] > 0.3
+    assert everything["p_value"] < 0.01
+    assert apart["recall"] < 0.2
+
+
+def test_arms_of_no_perturbation_are_a_reason(complexes, known_pairs):
+    table, _ = recall(complexes(), {"known": known_pairs}, replicates=20, arms=pd.Series({"TP53": "17p"}))
+    assert table["recall"].notna().tolist() == [True, False]
+    assert table["reason"].tolist() == ["", "no known pair of known is on different arms, as far as they are known"]
+
+
+def test_one_sided_recalls_add_up_and_have_intervals(complexes, known_pairs):
+    row = recall(complexes(spread=1), {"known": known_pairs}, replicates=300)[0].iloc[0]
+    assert row["recall"] == pytest.approx(row["recall_low"] + row["recall_high"])
+    for side in ("recall_low", "recall_high"):
+        assert row[f"{side}_ci_low"] <= row[side] <= row[f"{side}_ci_high"]
+    assert row["recall_high_ci_high"] > row["recall_high_ci_low"]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float16, np.float64])
+def test_profiles_may_be_of_any_type(dtype, known_pairs, complexes):
+    adata = complexes()
+    X = np.round(8 * adata.X)
+    tables = [
+        recall(AnnData(X.astype(kind), obs=adata.obs), {"known": known_pairs}, replicates=0)[0]
+        for kind in (dtype, np.float32)
+    ]
+    pd.testing.assert_frame_equal(*tables)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.05, 0.95), (0.1, 0.9), (0.0, 1.0), (1 / 3, 2 / 3), (0.29, 0.3)])
 def test_bounds_say_the_same_as_shares(low, high):
     cosines = np.round(np.random.default_rng(2).normal(size=(25, 25)), 1)
-    null = Null.of(cosines)
+    null = Null(np.sort(cosines[np.triu_indices(25, k=1)]))
     values = null.values
     lower, upper = null.bounds(low, high)
     np.testing.assert_array_equal(values < lower, null.share_at_or_below(values) <= low)
@@ -85,8 +148,9 @@ def test_random_vectors_score_chance():
         np.zeros((30, 7)),
         np.outer(np.linspace(0.1, 9, 30), [0.3, 0.1, 0.7]),
         np.full((30, 7), np.nan),
+        np.full((30, 7), np.inf),
     ],
-    ids=["constant", "zero", "parallel", "nan"],
+    ids=["constant", "zero", "parallel", "nan", "infinite"],
 )
 def test_maps_without_information_score_nothing(X):
     adata = named(X)
@@ -194,6 +258,7 @@ def test_files_hold_what_the_function_returns(complexes, known_pairs, tmp_path):
         {"known": tmp_path / "known.csv"},
         output=tmp_path / "recall.csv",
         pairs=tmp_path / "pairs.parquet",
+        missing=tmp_path / "unmatched.csv",
         replicates=50,
         truth=tmp_path / "truth.parquet",
     )
@@ -202,3 +267,4 @@ def test_files_hold_what_the_function_returns(complexes, known_pairs, tmp_path):
     table = pd.read_csv(tmp_path / "recall.csv")
     assert table["recall"].item() == expected["recall"].item() == table["oracle"].item()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "pairs.parquet"), pairs)
+    assert pd.read_csv(tmp_path / "unmatched.csv").empty

@@ -1,9 +1,20 @@
 """Every form in which people keep known relationships."""
 
+import logging
+
+import pandas as pd
 import pytest
 
 from cellmae.errors import DataError
-from cellmae.maps import read_relationships
+from cellmae.maps import read_relationships, read_sets
+from cellmae.maps.relationships import unmatched
+
+
+class Renamed:
+    """Stands in for a table of aliases: old names by new ones."""
+
+    def resolve(self, names):
+        return pd.Index([{"OLD": "NEW", "FORMER": "A"}.get(name, name) for name in names])
 
 
 def pairs(path):
@@ -34,6 +45,59 @@ def test_pairs_are_unordered_unique_and_of_two(tmp_path, name, text):
 def test_members_of_a_set_are_all_paired(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     assert pairs(tmp_path / name) == [("A", "B"), ("A", "C"), ("B", "C")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sets.gmt", "first\thttp://x\tC\tA\tA\nsecond\t\t\n first\t\tB\t\tA\t\n"),
+        ("sets.tsv", "first\tC A A\nsecond\t\nfirst\tB A\n"),
+    ],
+)
+def test_sets_keep_their_names_and_are_not_merged(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    sets = read_sets(tmp_path / name)
+    assert list(sets.itertuples(index=False, name=None)) == [
+        ("first", "C"),
+        ("first", "A"),
+        ("first (2)", "B"),
+        ("first (2)", "A"),
+    ]
+    assert pairs(tmp_path / name) == [("A", "B"), ("A", "C")]
+
+
+def test_pairs_name_no_sets(tmp_path):
+    (tmp_path / "a.csv").write_text("entity1,entity2\nA,B\n")
+    assert read_sets(tmp_path / "a.csv") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.csv", "entity1,entity2\nOLD,B\nB,NEW\nOLD,NEW\nFORMER,NEW\n"), ("a.tsv", "one\tOLD NEW B\ntwo\tFORMER NEW\n")],
+)
+def test_names_are_replaced_by_approved_ones_before_pairs_are_counted(tmp_path, caplog, name, text):
+    (tmp_path / name).write_text(text)
+    caplog.set_level(logging.INFO, logger="cellmae")
+    table = read_relationships(tmp_path / name, aliases=Renamed())
+    assert [tuple(pair) for pair in table.to_numpy()] == [("A", "NEW"), ("B", "NEW")]
+    assert "2 of 4 names replaced by approved ones: " in caplog.text
+    assert "OLD to NEW" in caplog.text
+
+
+def test_names_in_one_of_map_and_source_alone_are_listed(caplog):
+    caplog.set_level(logging.INFO, logger="cellmae")
+    known = {
+        "one": pd.DataFrame({"entity1": ["A", "B"], "entity2": ["B", "X"]}),
+        "two": pd.DataFrame({"entity1": ["A"], "entity2": ["C"]}),
+    }
+    table = unmatched(known, pd.Index(["C", "A", "B"]))
+    assert [tuple(row) for row in table.to_numpy()] == [
+        ("one", "map", "X"),
+        ("one", "source", "C"),
+        ("two", "source", "B"),
+    ]
+    assert "one names 3 perturbations, 2 of them in the map; not: X" in caplog.text
+    assert "two names 2 perturbations, 2 of them in the map; not: none" in caplog.text
 
 
 def test_genes_named_like_missing_values_are_kept(tmp_path):

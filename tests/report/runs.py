@@ -11,7 +11,7 @@ from PIL import Image
 
 from cellmae.alignment import align_plates, fit_plates
 from cellmae.files import write_json, write_manifest
-from cellmae.maps import build_map, compare_models, score_probe, score_recall
+from cellmae.maps import build_map, compare_models, score_enrichment, score_probe, score_recall, score_sets
 from cellmae.report import write_report
 from cellmae.screen import summarise
 
@@ -200,6 +200,10 @@ def align_and_score(results: Path, model: str, alignment: str, options: dict[str
         replicates=REPLICATES,
         truth=truth,
     )
+    known = {"complexes": results / "screen" / "relationships.csv"}
+    score_sets(maps / "map.h5ad", known, pairs=maps / "pairs.parquet", output=maps / "sets.csv")
+    outputs = {"output": maps / "enrichment.csv", "counts": maps / "enrichment_counts.csv"}
+    score_enrichment(maps / "map.h5ad", known, **outputs)
     score_probe(aligned, truth, output=maps / "probe.csv", genes=maps / "probe.parquet", replicates=REPLICATES)
 
 

@@ -36,7 +36,8 @@ def aligning(models=MODELS):
 
 
 def scoring(models=MODELS):
-    return {f"Scoring the recall of {model}, aligned by tvn" for model in models} | {"Comparing the models"}
+    scores = {f"Scoring the {what} {model}, aligned by tvn" for what in ("recall of", "sets on") for model in models}
+    return scores | {"Comparing the models"}
 
 
 def mapping(models=MODELS):

@@ -43,6 +43,7 @@ rule score_recall:
             f"{MAP}/recall.csv", caption="../report/recall.rst", category="Maps"
         ),
         pairs=f"{MAP}/pairs.parquet",
+        missing=f"{MAP}/unmatched.csv",
     log:
         f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.recall.log",
     benchmark:
@@ -63,6 +64,42 @@ rule score_recall:
         "Scoring the recall of {wildcards.model}, aligned by {wildcards.alignment}"
     script:
         "../scripts/score_recall.py"
+
+
+rule score_sets:
+    input:
+        manifest=rules.build_map.output.manifest,
+        relationships=list(config["maps"]["relationships"].values()),
+        pairs=rules.score_recall.output.pairs,
+    output:
+        sets=report(f"{MAP}/sets.csv", caption="../report/sets.rst", category="Maps"),
+        enrichment=report(
+            f"{MAP}/enrichment.csv",
+            caption="../report/enrichment.rst",
+            category="Maps",
+        ),
+        counts=f"{MAP}/enrichment_counts.csv",
+    log:
+        f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.sets.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/maps/{{model}}/{{alignment}}.sets.tsv"
+    conda:
+        "../../envs/maps.yaml"
+    threads: ALL_PLATES["threads"]
+    resources:
+        mem_mb=ALL_PLATES["mem_mb"],
+        runtime=60,
+    params:
+        version=cellmae.maps.VERSION,
+        map=rules.build_map.output.map,
+        sources=list(config["maps"]["relationships"]),
+        thresholds=config["maps"]["thresholds"],
+        enrichment=config["maps"]["enrichment"],
+        seed=config["maps"]["seed"],
+    message:
+        "Scoring the sets on {wildcards.model}, aligned by {wildcards.alignment}"
+    script:
+        "../scripts/score_sets.py"
 
 
 if SIMULATED:
@@ -184,4 +221,5 @@ rule maps:
     input:
         rules.compare_models.output.comparison,
         rules.scale_models.output.points if config["study"] else [],
+        expand(rules.score_sets.output, model=MODELS, alignment=ALIGNMENTS),
     localrule: True

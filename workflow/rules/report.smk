@@ -17,6 +17,7 @@ rule write_report:
         recalls=expand(
             rules.score_recall.output.recall, model=MODELS, alignment=ALIGNMENTS
         ),
+        sets=expand(rules.score_sets.output, model=MODELS, alignment=ALIGNMENTS),
         probes=(
             expand(rules.score_probe.output.score, model=MODELS, alignment=ALIGNMENTS)
             if SIMULATED

@@ -8,6 +8,7 @@ if __name__ == "__main__":
             dict(zip(snakemake.params.sources, snakemake.input.relationships, strict=True)),
             output=snakemake.output.recall,
             pairs=snakemake.output.pairs,
+            missing=snakemake.output.missing,
             thresholds=snakemake.params.thresholds,
             truth=snakemake.input.truth or None,
             **snakemake.params.resampling,

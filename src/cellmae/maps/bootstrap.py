@@ -34,13 +34,16 @@ def resampled_shares(
     """
     members, numbers = np.unique(pairs, return_inverse=True)
     first, second = numbers.reshape(pairs.shape).T
-    everything = _weights(first, second, np.ones(len(pairs)), len(members))
-    scored = [_weights(first, second, column, len(members)) for column in hits.T.astype(float)]
+    # Side by side in one matrix, so that one product with the draws serves all scores.
+    columns = [np.ones(len(pairs)), *hits.T.astype(float)]
+    matrix = sparse.vstack([_weights(first, second, column, len(members)) for column in columns], format="csr")
     blocks = [np.empty((0, hits.shape[1]))]
     for draws in resamples(len(members), replicates=replicates, seed=seed):
-        total = _quadratic(draws, everything)
-        sums = np.stack([_quadratic(draws, matrix) for matrix in scored], axis=1)
-        blocks.append(np.divide(sums, total[:, None], out=np.full(sums.shape, np.nan), where=total[:, None] > 0))
+        weights = np.ascontiguousarray(draws.T)
+        products = (matrix @ weights).reshape(len(columns), len(members), -1)
+        total, *sums = np.einsum("imb,mb->ib", products, weights)
+        shares = np.divide(sums, total, out=np.full((len(sums), len(total)), np.nan), where=total > 0)
+        blocks.append(shares.T)
     return np.concatenate(blocks)
 
 
@@ -49,7 +52,8 @@ def resamples(size: int, *, replicates: int, seed: int) -> Iterator[NDArray[np.f
     generator = np.random.default_rng(seed)
     for start in range(0, replicates, REPLICATES_AT_ONCE):
         count = min(REPLICATES_AT_ONCE, replicates - start)
-        yield generator.multinomial(size, np.full(size, 1 / size), size=count).astype(float)
+        drawn = generator.integers(size, size=(count, size)) + size * np.arange(count)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size).astype(float)
 
 
 def interval(replicates: NDArray) -> tuple[float, float]:
@@ -74,7 +78,3 @@ def p_value(differences: NDArray) -> float:
 
 def _weights(first: NDArray, second: NDArray, values: NDArray, size: int) -> sparse.csr_array:
     return sparse.csr_array((values, (first, second)), shape=(size, size))
-
-
-def _quadratic(draws: NDArray, matrix: sparse.csr_array) -> NDArray[np.float64]:
-    return np.einsum("bi,ib->b", draws, matrix @ draws.T)

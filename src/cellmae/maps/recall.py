@@ -1,9 +1,9 @@
 """Recall of known relationships: how many known pairs lie in the tails of all pairs' similarities."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -13,17 +13,23 @@ from cellmae.errors import ConfigError, DataError
 from cellmae.files import atomic_path
 from cellmae.logging import logger
 from cellmae.maps.bootstrap import interval, resampled_shares
-from cellmae.maps.relationships import ENTITIES, read_relationships
-from cellmae.maps.similarity import Null, cosine_matrix
+from cellmae.maps.reading import profiles, read_map
+from cellmae.maps.relationships import ENTITIES, Aliases, read_relationships, unmatched
+from cellmae.maps.similarity import Null, cosines_of, pairs_apart, unit_vectors
+from cellmae.maps.tails import Tails
 from cellmae.maps.truth import oracle, read_truth
 from cellmae.screen.listing import listing
 
 MIN_PERTURBATIONS = 20
 """Below it the tails of the null hold too few pairs to mean anything."""
 THRESHOLDS = ((0.05, 0.95),)
+MEMBERS = ["first", "second"]
+"""Numbers of a pair's members among the perturbations of the map."""
+ALL_PAIRS, DIFFERENT_ARMS = "all", "different_arms"
 SCORE_COLUMNS = [
-    "source", "low", "high", "recall", "recall_ci_low", "recall_ci_high", "recall_low", "recall_high",
-    "chance", "chance_ci_low", "chance_ci_high", "p_value", "pairs", "genes", "map_genes", "reason",
+    "source", "pairs_kept", "low", "high", "recall", "recall_ci_low", "recall_ci_high",
+    "recall_low", "recall_low_ci_low", "recall_low_ci_high", "recall_high", "recall_high_ci_low", "recall_high_ci_high",
+    "chance", "chance_ci_low", "chance_ci_high", "p_value", "pairs", "genes", "map_genes", "source_pairs", "reason",
 ]  # fmt: skip
 PAIR_COLUMNS = ["source", *ENTITIES, "cosine", "share_below", "share_at_or_below"]
 
@@ -37,6 +43,7 @@ def recall(
     thresholds: Thresholds = THRESHOLDS,
     replicates: int = 1000,
     seed: int = 0,
+    arms: pd.Series | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score a map by the known pairs whose cosine is extreme among all pairs of the map.
 
@@ -59,55 +66,66 @@ def recall(
         Of the bootstrap over perturbations and of the permutation of their names; 0 does without.
     seed
         Of both.
+    arms
+        Chromosome arm by gene: adds rows in which pairs of the same arm, or of an unknown one, count neither as
+        known nor in the null. Genes of one arm look alike where cutting DNA loses the whole arm.
 
     Returns
     -------
     tuple
-        Two tables. The first has a row a source and threshold: ``source``, ``low``, ``high``; ``recall``
-        with its 95 % interval ``recall_ci_low``, ``recall_ci_high``; the one-sided ``recall_low`` and
-        ``recall_high``; ``chance`` (the share of all pairs that would count as recalled) with the 95 % band
-        ``chance_ci_low``, ``chance_ci_high`` of the recall with permuted names, and the ``p_value`` of
-        exceeding it; the ``pairs`` and ``genes`` it rests on, ``map_genes``; and a ``reason`` where it was
-        skipped. The second has a row a source and pair: ``entity1``, ``entity2``, ``cosine``, and the shares
-        of all pairs strictly below and at or below it.
+        Two tables. The first has a row a source, ``pairs_kept`` (``all``, ``different_arms``) and threshold:
+        ``low``, ``high``; ``recall`` and the one-sided ``recall_low`` and ``recall_high``, each with its 95 %
+        interval in ``_ci_low``, ``_ci_high``; ``chance`` (the share of all pairs that would count as recalled)
+        with the 95 % band ``chance_ci_low``, ``chance_ci_high`` of the recall with permuted names, and the
+        ``p_value`` of exceeding it; the ``pairs`` and ``genes`` it rests on, ``map_genes``, the
+        ``source_pairs`` listed; and a ``reason`` where it was skipped. The second has a row a source and pair:
+        ``entity1``, ``entity2``, ``cosine``, and the shares of all pairs strictly below and at or below it.
 
     Raises
     ------
     ConfigError
         Thresholds that are no shares in ascending order.
     DataError
-        Duplicate names in the map, or sources none of which has a pair in it.
+        Duplicate names in the map, profiles that are no numbers, or sources none of which has a pair in it.
     """
     for low, high in thresholds:
         if not 0 <= low < high <= 1:
             raise ConfigError(f"maps.thresholds: found [{low}, {high}], expected two shares, the lower one first")
     names = perturbations.obs_names
-    if not names.is_unique:
-        raise DataError(f"the map holds {names[names.duplicated()][0]} more than once: aggregate it first")
-    if len(names) < MIN_PERTURBATIONS:
-        reason = f"{len(names)} perturbations, of at least {MIN_PERTURBATIONS} that recall needs"
-        return _skipped(relationships or ["none"], thresholds, len(names), reason), _pair_table([])
-    cosine = cosine_matrix(np.asarray(perturbations.X))
-    null = Null.of(cosine)
-    extreme = _extreme(cosine, null, thresholds)
-    scores, found, mismatches = [], [], []
-    for source, known in relationships.items():
-        pairs = _members(known, names)
-        if len(pairs):
-            ranked = _ranked(cosine, null, pairs, names)
-            found.append(ranked.assign(source=source))
-            score = _score(ranked, pairs, extreme, thresholds, replicates=replicates, seed=seed)
-            scores.append(score.assign(source=source, map_genes=len(names), reason=""))
-        else:
-            mismatches.append(_mismatch(source, known, names))
-            scores.append(_skipped([source], thresholds, len(names), mismatches[-1]))
-    if mismatches and not found:
-        raise DataError("; ".join(mismatches))
-    for mismatch in mismatches:
-        logger.warning("recall skipped: %s", mismatch)
-    if not scores:
-        return _skipped(["none"], thresholds, len(names), "no relationship file"), _pair_table([])
-    return pd.concat(scores, ignore_index=True)[SCORE_COLUMNS], _pair_table(found)
+    units = unit_vectors(profiles(perturbations))
+    if len(names) < MIN_PERTURBATIONS or not relationships:
+        few = f"{len(names)} perturbations, of at least {MIN_PERTURBATIONS} that recall needs"
+        reason = few if len(names) < MIN_PERTURBATIONS else "no relationship file"
+        rows = [_skipped(source, thresholds, reason, map_genes=len(names)) for source in relationships or ["none"]]
+        return pd.concat(rows, ignore_index=True), _pair_table([])
+    known = pd.concat([_within(source, pairs, names) for source, pairs in relationships.items()], ignore_index=True)
+    reasons = _mismatches(relationships, known, names)
+    known["cosine"] = cosines_of(units, known[MEMBERS].to_numpy())
+    scores: dict[str, list[pd.DataFrame]] = {source: [] for source in relationships}
+    selections = {ALL_PAIRS: None} | ({} if arms is None else {DIFFERENT_ARMS: _arm_numbers(arms, names)})
+    for kept, groups in selections.items():
+        null = Null.of(units, groups)
+        tails = Tails.of(units, null, thresholds, groups) if replicates and len(null.values) else None
+        ranked = _ranked(known, null, groups)
+        for source in relationships:
+            own = ranked[ranked["source"] == source]
+            facts: dict[str, Any] = {
+                "pairs_kept": kept,
+                "map_genes": len(names),
+                "source_pairs": len(relationships[source]),
+            }
+            if own.empty:
+                reason = reasons.get(
+                    source, f"no known pair of {source} is on different arms, as far as they are known"
+                )
+                scores[source].append(_skipped(source, thresholds, reason, **facts))
+            else:
+                score = _score(own, null, tails, thresholds, replicates=replicates, seed=seed)
+                scores[source].append(score.assign(source=source, reason="", **facts))
+        if kept == ALL_PAIRS:
+            found = ranked
+    table = pd.concat([table for tables in scores.values() for table in tables], ignore_index=True)
+    return table[SCORE_COLUMNS], _pair_table([found])
 
 
 def recalled(pairs: pd.DataFrame, low: float, high: float) -> NDArray[np.bool_]:
@@ -121,12 +139,15 @@ def score_recall(
     *,
     output: str | Path,
     pairs: str | Path,
+    missing: str | Path | None = None,
     thresholds: Thresholds = THRESHOLDS,
     replicates: int = 1000,
     seed: int = 0,
     truth: str | Path | None = None,
+    arms: pd.Series | None = None,
+    aliases: Aliases | None = None,
 ) -> None:
-    """Write ``recall.csv`` and ``pairs.parquet`` of a map.
+    """Write ``recall.csv``, ``pairs.parquet`` and ``unmatched.csv`` of a map.
 
     Parameters
     ----------
@@ -136,16 +157,24 @@ def score_recall(
         Files by name of the source.
     output, pairs
         Files to write.
-    thresholds, replicates, seed
+    missing
+        Table to write of the names that sources and map do not have in common.
+    thresholds, replicates, seed, arms
         As in :func:`recall`.
     truth
         True phenotypes of a simulated screen: adds the column ``oracle``, the recall that they reach.
+    aliases
+        As in :func:`~cellmae.maps.read_relationships`.
     """
-    adata = anndata.read_h5ad(perturbations)
-    known = {source: read_relationships(path) for source, path in relationships.items()}
-    scores, found = recall(adata, known, thresholds=thresholds, replicates=replicates, seed=seed)
+    adata = read_map(perturbations)
+    known = {source: read_relationships(path, aliases=aliases) for source, path in relationships.items()}
+    options: dict[str, Any] = {"thresholds": thresholds, "seed": seed, "arms": arms}
+    if missing is not None:
+        with atomic_path(missing) as partial:
+            unmatched(known, adata.obs_names).to_csv(partial, index=False)
+    scores, found = recall(adata, known, replicates=replicates, **options)
     if truth is not None:
-        best, _ = recall(oracle(read_truth(truth), adata.obs_names), known, thresholds=thresholds, replicates=0)
+        best, _ = recall(oracle(read_truth(truth), adata.obs_names), known, replicates=0, **options)
         scores["oracle"] = best["recall"]
     with atomic_path(output) as partial:
         scores.to_csv(partial, index=False)
@@ -153,48 +182,85 @@ def score_recall(
         found.to_parquet(partial, index=False)
     for row in scores.itertuples():
         logger.info(
-            "recall of %s at %g/%g: %.3f (%.3f to %.3f), chance %.3f, %d pairs",
-            row.source, row.low, row.high, row.recall, row.recall_ci_low, row.recall_ci_high, row.chance, row.pairs,
+            "recall of %s (pairs kept: %s) at %g/%g: %.3f (%.3f to %.3f), chance %.3f, %d of %d pairs",
+            row.source, row.pairs_kept, row.low, row.high, row.recall, row.recall_ci_low, row.recall_ci_high,
+            row.chance, row.pairs, row.source_pairs,
         )  # fmt: skip
 
 
-def _members(known: pd.DataFrame, names: pd.Index) -> NDArray[np.intp]:
-    """Return the numbers of both members of each pair that has both in the map, shape (pairs, 2)."""
-    numbers = np.stack([names.get_indexer(pd.Index(known[entity])) for entity in ENTITIES], axis=1)
-    return numbers[(numbers >= 0).all(axis=1)]
+def _within(source: str, pairs: pd.DataFrame, names: pd.Index) -> pd.DataFrame:
+    """Return the pairs that have both members in the map, with the members' numbers."""
+    numbers = {
+        member: names.get_indexer(pd.Index(pairs[entity])) for member, entity in zip(MEMBERS, ENTITIES, strict=True)
+    }
+    table = pairs[ENTITIES].assign(source=source, **numbers)
+    return table[(table[MEMBERS] >= 0).all(axis=1)]
+
+
+def _mismatches(relationships: Mapping[str, pd.DataFrame], known: pd.DataFrame, names: pd.Index) -> dict[str, str]:
+    """Say of each source without a pair in the map what it names; an error where all are such."""
+    found = set(known["source"])
+    reasons = {
+        source: _mismatch(source, pairs, names) for source, pairs in relationships.items() if source not in found
+    }
+    if not found:
+        raise DataError("; ".join(reasons.values()))
+    for reason in reasons.values():
+        logger.warning("recall skipped: %s", reason)
+    return reasons
+
+
+def _arm_numbers(arms: pd.Series, names: pd.Index) -> NDArray[np.intp]:
+    """Return the number of each name's arm, -1 where it is unknown."""
+    numbers, _ = pd.factorize(arms[~arms.index.duplicated()].reindex(names))
+    logger.info(
+        "arms are known of %d of %d perturbations; not: %s",
+        (numbers >= 0).sum(),
+        len(names),
+        listing(names[numbers < 0]) or "none",
+    )
+    return numbers
+
+
+def _ranked(known: pd.DataFrame, null: Null, groups: NDArray[np.intp] | None) -> pd.DataFrame:
+    """Add the ranks among all pairs; of pairs of different groups alone where there are such."""
+    if groups is not None:
+        known = known[pairs_apart(*groups[known[MEMBERS].to_numpy().T])]
+    cosines = known["cosine"].to_numpy()
+    return known.assign(share_below=null.share_below(cosines), share_at_or_below=null.share_at_or_below(cosines))
 
 
 def _score(
     ranked: pd.DataFrame,
-    pairs: NDArray[np.intp],
-    extreme: NDArray[np.bool_],
+    null: Null,
+    tails: Tails | None,
     thresholds: Thresholds,
     *,
     replicates: int,
     seed: int,
 ) -> pd.DataFrame:
-    hits = np.stack([recalled(ranked, low, high) for low, high in thresholds], axis=1)
+    pairs = ranked[MEMBERS].to_numpy()
+    # A pair lies in one tail at most, so recall is the sum of the one-sided ones, in each draw as well.
+    sides = [(_in_low_tail(ranked, low), _in_high_tail(ranked, high)) for low, high in thresholds]
+    hits = np.array(sides).reshape(2 * len(sides), len(pairs)).T
     resampled = resampled_shares(pairs, hits, replicates=replicates, seed=seed)
-    permuted = _permuted_shares(extreme, pairs, replicates=replicates, seed=seed)
-    upper = np.triu_indices(extreme.shape[1], k=1)
+    permuted = (
+        np.empty((0, len(sides))) if tails is None else tails.permuted_shares(pairs, replicates=replicates, seed=seed)
+    )
     rows = []
     for number, (low, high) in enumerate(thresholds):
-        value = hits[:, number].mean()
-        recall_low, recall_high = interval(resampled[:, number])
-        chance_low, chance_high = interval(permuted[:, number])
+        in_low, in_high = hits[:, 2 * number], hits[:, 2 * number + 1]
+        draws_low, draws_high = resampled[:, 2 * number], resampled[:, 2 * number + 1]
+        value = (in_low | in_high).mean()
         rows.append(
             {
                 "low": low,
                 "high": high,
-                "recall": value,
-                "recall_ci_low": recall_low,
-                "recall_ci_high": recall_high,
-                "recall_low": _in_low_tail(ranked, low).mean(),
-                "recall_high": _in_high_tail(ranked, high).mean(),
-                "chance": extreme[number][upper].mean(),
-                "chance_ci_low": chance_low,
-                "chance_ci_high": chance_high,
-                "p_value": (1 + np.count_nonzero(permuted[:, number] >= value)) / (1 + replicates),
+                **_with_interval("recall", value, draws_low + draws_high),
+                **_with_interval("recall_low", in_low.mean(), draws_low),
+                **_with_interval("recall_high", in_high.mean(), draws_high),
+                **_with_interval("chance", null.share_beyond(*null.bounds(low, high)), permuted[:, number]),
+                "p_value": (1 + np.count_nonzero(permuted[:, number] >= value)) / (1 + len(permuted)),
                 "pairs": len(pairs),
                 "genes": len(np.unique(pairs)),
             }
@@ -202,22 +268,9 @@ def _score(
     return pd.DataFrame(rows)
 
 
-def _extreme(cosine: NDArray, null: Null, thresholds: Thresholds) -> NDArray[np.bool_]:
-    """Tell for all pairs of the map whether they would count as recalled, shape (thresholds, names, names)."""
-    bounds = [null.bounds(low, high) for low, high in thresholds]
-    return np.stack([(cosine < lower) | (cosine > upper) for lower, upper in bounds])
-
-
-def _permuted_shares(
-    extreme: NDArray[np.bool_], pairs: NDArray[np.intp], *, replicates: int, seed: int
-) -> NDArray[np.float64]:
-    """Return the recall of the known pairs under permuted names, shape (replicates, thresholds)."""
-    generator = np.random.default_rng(seed)
-    shares = np.empty((replicates, len(extreme)))
-    for replicate in range(replicates):
-        first, second = generator.permutation(extreme.shape[1])[pairs.T]
-        shares[replicate] = extreme[:, first, second].mean(axis=1)
-    return shares
+def _with_interval(name: str, value: float, replicates: NDArray) -> dict[str, float]:
+    low, high = interval(replicates)
+    return {name: value, f"{name}_ci_low": low, f"{name}_ci_high": high}
 
 
 def _in_low_tail(pairs: pd.DataFrame, low: float) -> pd.Series:
@@ -228,20 +281,6 @@ def _in_high_tail(pairs: pd.DataFrame, high: float) -> pd.Series:
     return pairs["share_below"] >= high
 
 
-def _ranked(cosine: NDArray, null: Null, pairs: NDArray, names: pd.Index) -> pd.DataFrame:
-    first, second = pairs.T
-    cosines = cosine[first, second]
-    return pd.DataFrame(
-        {
-            "entity1": names[first],
-            "entity2": names[second],
-            "cosine": cosines,
-            "share_below": null.share_below(cosines),
-            "share_at_or_below": null.share_at_or_below(cosines),
-        }
-    )
-
-
 def _pair_table(found: list[pd.DataFrame]) -> pd.DataFrame:
     if found:
         return pd.concat(found, ignore_index=True)[PAIR_COLUMNS]
@@ -249,13 +288,16 @@ def _pair_table(found: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(columns=PAIR_COLUMNS).astype(types)
 
 
-def _skipped(sources: Iterable[str], thresholds: Thresholds, map_genes: int, reason: str) -> pd.DataFrame:
-    rows = [
-        {"source": source, "low": low, "high": high, "pairs": 0, "genes": 0, "map_genes": map_genes, "reason": reason}
-        for source in sources
-        for low, high in thresholds
-    ]
-    return pd.DataFrame(rows, columns=SCORE_COLUMNS)
+def _skipped(source: str, thresholds: Thresholds, reason: str, **facts: object) -> pd.DataFrame:
+    row = {
+        "source": source,
+        "pairs_kept": ALL_PAIRS,
+        "pairs": 0,
+        "genes": 0,
+        "source_pairs": 0,
+        "reason": reason,
+    } | facts
+    return pd.DataFrame([row | {"low": low, "high": high} for low, high in thresholds], columns=SCORE_COLUMNS)
 
 
 def _mismatch(source: str, known: pd.DataFrame, names: pd.Index) -> str:

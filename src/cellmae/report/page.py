@@ -23,6 +23,7 @@ from cellmae.report.recall import recall_section
 from cellmae.report.relationships import map_section
 from cellmae.report.results import Results
 from cellmae.report.run import facts, run_section
+from cellmae.report.sets import sets_section
 from cellmae.report.style import assign_colours, drawing
 from cellmae.report.training import training_section
 from cellmae.report.wells import wells_section
@@ -141,14 +142,17 @@ def _sections(
     scores, comparison = run.recall(), run.comparison()
     probes = run.probe() if truth else None
     histories = run.histories([name for name, spec in models.items() if FAMILIES[spec["family"]].trained])
-    leader = choose_leader(scores)
+    every_pair = scores[scores["pairs_kept"] == "all"]
+    leader = choose_leader(every_pair)
+    sets = run.sets(leader.model, leader.alignment)
     pairs = run.known_pairs(leader.model, leader.alignment)
     return [
-        answer_section(leader, scores=scores, comparison=comparison, probes=probes, histories=histories),
+        answer_section(leader, scores=every_pair, comparison=comparison, probes=probes, histories=histories),
         recall_section(scores, colours=colours),
         comparison_section(comparison),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
         map_section(run.map(leader.model, leader.alignment), pairs, **leader._asdict()),
+        *([sets_section(*sets)] if len(sets[0]) else []),
         wells_section(
             {model: {name: run.aligned(model, name) for name in run.alignments} for model in run.models},
             pairs,

@@ -11,7 +11,8 @@ from cellmae.report.intervals import ROW_HEIGHT, assign_markers, draw_scores, ro
 from cellmae.report.style import GRID, INK, MUTED, new_figure
 from cellmae.report.words import interval, intervals, listed, p_value, value_range
 
-BY_DATABASE = ["source", "low", "high"]
+BY_DATABASE = ["source", "pairs_kept", "low", "high"]
+KEPT = {"all": "", "different_arms": ", pairs of different arms"}
 NO_SOURCE = "none"  # where the run has no relationships
 WIDTH_OF_A_NAME = 0.2  # on the axis of recall: closer names take two lines
 
@@ -99,7 +100,7 @@ def tails(low: float, high: float) -> str:
 
 
 def _plot(name: str, scores: pd.DataFrame, *, colours: Mapping[str, str], markers: Mapping[str, str]) -> Plot:
-    source, low, high = scores[BY_DATABASE].iloc[0]
+    source, kept, low, high = scores[BY_DATABASE].iloc[0]
     scored = scores.dropna(subset="recall")
     said = [
         f"{label} {recall:.2f} ({interval(lower, upper, 2)})"
@@ -118,8 +119,8 @@ def _plot(name: str, scores: pd.DataFrame, *, colours: Mapping[str, str], marker
     return Plot(
         name,
         recall_figure(scores, colours=colours, markers=markers),
-        alt=f"Recall of {source} with 95 % intervals: {'; '.join(said)}.",
-        title=f"{source}, tails {tails(low, high)}",
+        alt=f"Recall of {source}{KEPT[kept]} with 95 % intervals: {'; '.join(said)}.",
+        title=f"{source}, tails {tails(low, high)}{KEPT[kept]}",
     )
 
 
@@ -138,7 +139,7 @@ def _caption(scored: pd.DataFrame, *, alignments: int) -> str:
 
 def _table(scores: pd.DataFrame) -> Table:
     columns = {
-        "Database": scores["source"],
+        "Database": scores["source"] + scores["pairs_kept"].map(KEPT),
         "Tails": [tails(low, high) for low, high in zip(scores["low"], scores["high"], strict=True)],
         "Model": scores["model"],
         "Alignment": scores["alignment"],

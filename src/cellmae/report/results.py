@@ -83,6 +83,12 @@ class Results:
             raise DataError(f"{path} is missing: run the stage maps")
         return pd.read_parquet(path)
 
+    def sets(self, model: str, alignment: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """Return the scores of known sets on a map, their enrichment, and the counts of its tests."""
+        names = ("sets", "enrichment", "enrichment_counts")
+        sets, enrichment, counts = (_read_csv(self.map(model, alignment).with_name(f"{name}.csv")) for name in names)
+        return sets, enrichment, counts
+
     def records(self, models: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return ``model.yaml`` of these models."""
         return {model: read_model(self.model(model)) for model in models}
