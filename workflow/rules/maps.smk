@@ -27,10 +27,52 @@ rule build_map:
         version=cellmae.maps.VERSION,
         aligned=rules.apply_alignment.output.wells,
         aggregate=config["maps"]["aggregate"],
+        weights=config["maps"]["weights"],
+        scores=config["maps"]["replicates"],
+        seed=config["maps"]["seed"],
     message:
         "Mapping {wildcards.model}, aligned by {wildcards.alignment}"
     script:
         "../scripts/build_map.py"
+
+
+rule score_replicates:
+    input:
+        alignment=rules.apply_alignment.output.manifest,
+        manifest=rules.build_map.output.manifest,
+        potencies=config["maps"]["compound_targets"] or [],
+    output:
+        replicates=report(
+            f"{MAP}/replicates.csv",
+            caption="../report/replicates.rst",
+            category="Maps",
+        ),
+        proximity=report(
+            f"{MAP}/proximity.csv", caption="../report/proximity.rst", category="Maps"
+        ),
+        compounds=report(
+            f"{MAP}/compounds.csv", caption="../report/compounds.rst", category="Maps"
+        ),
+    log:
+        f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.replicates.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/maps/{{model}}/{{alignment}}.replicates.tsv"
+    conda:
+        "../../envs/maps.yaml"
+    threads: ALL_PLATES["threads"]
+    resources:
+        mem_mb=ALL_PLATES["mem_mb"],
+        runtime=120,
+    params:
+        version=cellmae.maps.VERSION,
+        aligned=rules.apply_alignment.output.wells,
+        map=rules.build_map.output.map,
+        treatments=rules.build_map.output.treatments,
+        resampling=RESAMPLING,
+    message:
+        "Scoring the replicates of {wildcards.model}, aligned by {wildcards.alignment}"
+    script:
+        "../scripts/score_replicates.py"
 
 
 rule score_recall:
@@ -136,4 +178,9 @@ rule compare_models:
 rule maps:
     input:
         rules.compare_models.output.comparison,
+        expand(
+            rules.score_replicates.output.replicates,
+            model=MODELS,
+            alignment=ALIGNMENTS,
+        ),
     localrule: True

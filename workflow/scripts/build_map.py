@@ -11,4 +11,7 @@ if __name__ == "__main__":
             output=snakemake.output.map,
             manifest=snakemake.output.manifest,
             how=snakemake.params.aggregate,
+            weights=snakemake.params.weights,
+            scores=snakemake.params.scores,
+            seed=snakemake.params.seed,
         )
