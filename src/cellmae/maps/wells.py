@@ -105,7 +105,8 @@ def clean_wells(adata: AnnData, representation: str = "X_tvn", aliases: Aliases 
     """
     obs = adata.obs
     control = (obs["role"] == CONTROL).to_numpy()
-    finite = np.isfinite(np.asarray(adata.obsm[representation]).sum(axis=1, dtype=np.float64))
+    with np.errstate(invalid="ignore"):  # the sum of both infinities
+        finite = np.isfinite(np.asarray(adata.obsm[representation]).sum(axis=1, dtype=np.float64))
     name = _stripped(obs["perturbation"])
     unnamed = ~control & name.isna().to_numpy()
     kept = finite & ~unnamed
