@@ -106,7 +106,6 @@ def test_embeddings_without_information_score_chance_or_nothing(wells, tmp_path,
     for share in SHARES:
         if (share, "X_tvn") in scored.index:
             assert scored.loc[(share, "X_tvn"), "value"] <= (0.15 if kind == "random" else 0)
-    assert (genes.obs["activity_fdr"].dropna() > 0.05).sum() >= (0 if kind == "zero" else 23)
     if kind == "zero":
         assert set(scored.index.get_level_values("score")) == {"magnitude", "magnitude_share"}
         assert table.drop(scored.index)["reason"].str.len().gt(5).all()

@@ -21,6 +21,7 @@ from cellmae.report.plates import plates_section
 from cellmae.report.probe import probe_section
 from cellmae.report.recall import recall_section
 from cellmae.report.relationships import map_section
+from cellmae.report.replicates import replicates_section
 from cellmae.report.results import Results
 from cellmae.report.run import facts, run_section
 from cellmae.report.style import assign_colours, drawing
@@ -148,6 +149,7 @@ def _sections(
         recall_section(scores, colours=colours),
         comparison_section(comparison),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
+        replicates_section(run.replicates()),
         map_section(run.map(leader.model, leader.alignment), pairs, **leader._asdict()),
         wells_section(
             {model: {name: run.aligned(model, name) for name in run.alignments} for model in run.models},
