@@ -23,6 +23,7 @@ from efaar_benchmarking.benchmarking import pert_signal_consistency_benchmark, p
 from scipy.stats import brunnermunzel
 
 from cellmae.maps import Groups, activity, proximity_bias, score_consistency, score_magnitude
+from cellmae.maps.replication import mean_cosines
 from cellmae.maps.similarity import cosine_matrix
 from timing import Row, report
 
@@ -91,6 +92,7 @@ CONTESTS: dict[str, dict[str, Callable[[Screen], object]]] = {
     },
     "consistency": {
         "cellmae": lambda screen: score_consistency(screen.X, screen.groups, screen.treated, draws=DRAWS),
+        "cellmae, without sets": lambda screen: mean_cosines(screen.X, screen.groups),
         "efaar_benchmarking": efaar_consistency,
     },
     "magnitude, 1,000 controls": {
@@ -151,7 +153,7 @@ def main() -> None:
         measured = {
             name: measure(contestant, screen, options.rounds)
             for name, contestant in contestants.items()
-            if options.only in (None, name)
+            if options.only is None or name.startswith(options.only)
         }
         ours = measured["cellmae"]
         rows += [

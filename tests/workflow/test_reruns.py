@@ -36,7 +36,8 @@ def aligning(models=MODELS):
 
 
 def scoring(models=MODELS):
-    return {f"Scoring the recall of {model}, aligned by tvn" for model in models} | {"Comparing the models"}
+    scores = {f"Scoring the {what} of {model}, aligned by tvn" for model in models for what in ("recall", "replicates")}
+    return scores | {"Comparing the models"}
 
 
 def mapping(models=MODELS):
@@ -72,6 +73,7 @@ def test_a_finished_run_makes_nothing(finished):
         ("models__mae__seed", 1, TRAINING | FROM_MAE),
         ("alignments__tvn__pca", 6, FROM_ALIGNMENT),
         ("maps__aggregate", "median", FROM_MAPS),
+        ("maps__replicates__draws", 500, FROM_MAPS),
         ("maps__bootstrap", 30, scoring() | REPORT),
         ("report__title", "Another title", REPORT),
     ],

@@ -114,7 +114,7 @@ class Groups:
 def random_sets(generator: np.random.Generator, total: int, size: int, draws: int) -> NDArray[np.intp]:
     """Draw sets of ``size`` different numbers below ``total``, shape (draws, size)."""
     if size > total // 4:
-        numbers = np.broadcast_to(np.arange(total), (draws, total))
+        numbers = np.broadcast_to(np.arange(total, dtype=np.int32), (draws, total))
         return generator.permuted(numbers, axis=1)[:, :size]
     sets = generator.integers(total, size=(draws, size))
     while True:

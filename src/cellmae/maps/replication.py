@@ -1,17 +1,20 @@
 """Consistency: how alike the replicates of a perturbation are, and whether random wells are as alike."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from cellmae.maps.average_precision import with_fdr
-from cellmae.maps.groups import Groups, random_sets
+from cellmae.maps.groups import NO_GROUP, Groups, random_sets
 from cellmae.maps.similarity import unit_vectors
 
 ROUNDING = 1e-9
-NUMBERS_AT_ONCE = 10_000_000
+LARGEST_SET = 1000
+"""Wells of a set; perturbations with more are compared with sets of as many."""
 NULL_WELLS = 4_000_000
-"""Wells drawn for one null distribution; large groups get fewer draws, at least :data:`FEWEST_DRAWS`."""
+"""Wells drawn for one null distribution; large sets get fewer draws, at least :data:`FEWEST_DRAWS`."""
 FEWEST_DRAWS = 999
 
 
@@ -98,50 +101,54 @@ def score_consistency(
     """
     observed = mean_cosines(X, groups)
     table = pd.DataFrame({"consistency": observed, "p_value": np.nan, "chance": np.nan}, index=groups.names)
-    for size in np.unique(groups.counts[np.isfinite(observed)]):
-        if len(pool) <= size:
-            continue
-        generator = np.random.default_rng([seed, size])
-        sets = pool[random_sets(generator, len(pool), size, draws_of(size, draws))]
-        null = _set_cosines(X, sets)
-        own = np.flatnonzero(groups.counts == size)
-        table.iloc[own, 1] = _p_values(observed, null, groups.codes[sets], len(groups))[own]
+    sizes = np.where(np.isfinite(observed), np.minimum(groups.counts, LARGEST_SET), 0)
+    for size, sets, null in _growing_sets(X, pool, np.unique(sizes[sizes > 0]), draws=draws, seed=seed):
+        own = np.flatnonzero(sizes == size)
+        table.iloc[own, 1] = _p_values(observed[own], null, _places(own, len(groups))[groups.codes[sets]])
         table.iloc[own, 2] = null.mean()
     if plates is not None:
         table["across_plates"] = mean_cosines_across(X, groups, plates)
     return with_fdr(table.assign(wells=groups.counts))
 
 
-def draws_of(size: int, draws: int) -> int:
-    """Return how many sets of ``size`` wells are drawn where ``draws`` are asked for."""
-    return min(draws, max(FEWEST_DRAWS, NULL_WELLS // size))
+def _growing_sets(
+    X: NDArray, pool: NDArray[np.intp], sizes: NDArray[np.int64], *, draws: int, seed: int
+) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.float64]]]:
+    """Yield for each size that the pool has room for sets of rows, shape (sets, size), and their consistencies.
+
+    Sets of one size are those of the size before with another row each, so that every row is added once.
+    """
+    sizes = sizes[sizes <= len(pool)]
+    if not len(sizes):
+        return
+    members = pool[random_sets(np.random.default_rng(seed), len(pool), int(sizes.max()), draws)]
+    sums = np.zeros((draws, X.shape[1]))
+    for size in range(1, int(sizes.max()) + 1):
+        count = min(draws, max(FEWEST_DRAWS, NULL_WELLS // size))
+        sums = sums[:count] + unit_vectors(X[members[:count, size - 1]])
+        if size in sizes:
+            yield size, members[:count, :size], (np.square(sums).sum(axis=1) - size) / (size * (size - 1))
 
 
-def _p_values(observed: NDArray, null: NDArray, members: NDArray, groups: int) -> NDArray[np.float64]:
+def _places(own: NDArray[np.intp], groups: int) -> NDArray[np.intp]:
+    """Return the place of each group among ``own``, -1 for others and for no group, which is the last entry."""
+    places = np.full(groups + 1, NO_GROUP)
+    places[own] = np.arange(len(own))
+    return places
+
+
+def _p_values(observed: NDArray, null: NDArray, members: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return for each group the share of sets without a well of it that reach its value.
 
-    ``members`` holds the group of each well of each set, shape (sets, size).
+    ``members`` holds the group of each well of each set, shape (sets, size), -1 for wells of none.
     """
-    inside = members >= 0
-    keys = np.unique((np.arange(len(null))[:, None] * groups + members)[inside])
-    drawn, group = np.divmod(keys, groups)
-    threshold = np.nan_to_num(observed, nan=np.inf) - ROUNDING
+    drawn, place = np.nonzero(members >= 0)
+    drawn, group = np.divmod(np.unique(drawn * len(observed) + members[drawn, place]), len(observed))
+    threshold = observed - ROUNDING
     reached = len(null) - np.searchsorted(np.sort(null), threshold)
-    reached = reached - np.bincount(group, null[drawn] >= threshold[group], minlength=groups)
-    total = len(null) - np.bincount(group, minlength=groups)
+    reached = reached - np.bincount(group, null[drawn] >= threshold[group], minlength=len(observed))
+    total = len(null) - np.bincount(group, minlength=len(observed))
     return (1 + reached) / (1 + total)
-
-
-def _set_cosines(X: NDArray, sets: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the consistency of sets of rows, each with a direction, shape (sets,)."""
-    size = sets.shape[1]
-    at_once = max(1, NUMBERS_AT_ONCE // (size * X.shape[1]))
-    squares = []
-    for start in range(0, len(sets), at_once):
-        some = sets[start : start + at_once]
-        sums = unit_vectors(X[some.ravel()]).reshape(*some.shape, -1).sum(axis=1)
-        squares.append(np.square(sums).sum(axis=1))
-    return (np.concatenate(squares) - size) / (size * (size - 1))
 
 
 def _direction_sums(X: NDArray, groups: Groups) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
