@@ -23,7 +23,7 @@ from cellmae.maps.classification import PROBES, probe_perturbations
 from cellmae.maps.compounds import SCORE_COLUMNS, read_potencies, score_compounds
 from cellmae.maps.distributions import compare_distributions, pair_cosines
 from cellmae.maps.groups import Groups
-from cellmae.maps.mixing import batch_purity
+from cellmae.maps.mixing import batch_purity, ilisi
 from cellmae.maps.proximity import COLUMNS as ARM_COLUMNS
 from cellmae.maps.proximity import MIN_GENES, proximity_bias
 from cellmae.maps.wells import Aliases, Wells, clean_wells, directed, read_aligned
@@ -247,6 +247,9 @@ def _mixing(aligned: str | Path, adata: AnnData, wells: Wells, resampling: Resam
             "perturbations": wells.perturbation.iloc[chosen[kept]].nunique(), "wells": int(kept.sum()),
         }  # fmt: skip
         yield resampling.row("batch_purity", by_batch.assign(weight=groups.size()), "", **facts)
+        mixed = ilisi(X[kept], pd.Series(batches[kept]))
+        if mixed is not None:
+            yield {"score": "ilisi", "value": mixed, "reason": "", **facts}
 
 
 def _read_rows(path: str | Path, rows: NDArray[np.intp]) -> NDArray[np.float64]:

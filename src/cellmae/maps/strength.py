@@ -18,7 +18,7 @@ UNEXPRESSED = -3.0
 gene expression studies*, BMC Genomics 14)."""
 FEWEST_UNEXPRESSED = 20
 """Unexpressed genes with wells below which they make no null."""
-MOST_REPLICATES = 64
+MOST_REPLICATES = 32
 """Wells of a perturbation that enter activity and magnitude; drawn at random where there are more."""
 MOST_CONTROLS = 5000
 DRAWS = 10_000
