@@ -1,5 +1,7 @@
 """Probes of perturbations: whether classifiers trained on some batches tell perturbations apart on others."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -64,7 +66,9 @@ def probe_perturbations(
         if len(known) < 2 or not len(asked):
             continue
         for name, model in _models(len(train), len(known)).items():
-            found = model.fit(X[train], labels[train]).predict(X[asked]) == labels[asked]
+            with warnings.catch_warnings():  # a perturbation of one well has no covariance, which does no harm
+                warnings.filterwarnings("ignore", "Only one sample available")
+                found = model.fit(X[train], labels[train]).predict(X[asked]) == labels[asked]
             right.loc[asked, name] = found.astype(float)
         right.loc[asked, "chance"] = 1 / len(known)
     groups = right.dropna().groupby(obs["perturbation"])

@@ -84,26 +84,30 @@ def proximity_bias(X: NDArray, arms: pd.Series) -> tuple[pd.DataFrame, NDArray[n
     units = unit_vectors(X)
     known = arms.notna().to_numpy() & np.isfinite(units).all(axis=1)
     codes, names = pd.factorize(arms[known], sort=True)
-    cosine = np.round(units[known] @ units[known].T, COSINE_DECIMALS)
-    scored = [arm for arm in range(len(names)) if np.count_nonzero(codes == arm) >= MIN_GENES]
-    rows, inside = [], []
-    for arm in scored if len(names) > 1 else []:
-        own = codes == arm
-        within = cosine[np.ix_(own, own)][np.triu_indices(own.sum(), k=1)]
-        rows.append(_row(str(names[arm]), own.sum(), within, np.sort(cosine[np.ix_(own, ~own)], axis=None)))
-        inside.append(within)
-    if not rows:
+    sizes = np.bincount(codes, minlength=len(names))
+    if len(names) < 2 or sizes.max() < MIN_GENES:
         return pd.DataFrame(columns=COLUMNS), np.empty((0, 2))
-    first, second = np.triu_indices(len(codes), k=1)
-    between = np.sort(cosine[first, second][codes[first] != codes[second]])
-    table = with_fdr(pd.DataFrame(rows))
+    units = units[known]
+    between = np.empty((len(codes) ** 2 - np.square(sizes).sum()) // 2)
+    filled, rows, inside = 0, [], []
+    for arm, name in enumerate(names):
+        own = codes == arm
+        cosine = np.round(units[own] @ units.T, COSINE_DECIMALS)
+        later = cosine[:, codes > arm].ravel()
+        between[filled : filled + len(later)] = later
+        filled += len(later)
+        if sizes[arm] >= MIN_GENES:
+            inside.append(cosine[:, own][np.triu_indices(sizes[arm], k=1)])
+            rows.append(_row(str(name), int(sizes[arm]), inside[-1], np.sort(cosine[:, ~own], axis=None)))
+    between.sort()
     overall = _row("all", len(codes), np.concatenate(inside), between)
     placements = [
         (np.searchsorted(between, within, "left") + np.searchsorted(between, within, "right")) / (2 * len(between))
         for within in inside
     ]
     sums = np.array([(len(placement), placement.sum()) for placement in placements])
-    return pd.concat([pd.DataFrame([overall]), table], ignore_index=True).reindex(columns=COLUMNS), sums
+    table = pd.concat([pd.DataFrame([overall]), with_fdr(pd.DataFrame(rows))], ignore_index=True)
+    return table.reindex(columns=COLUMNS), sums
 
 
 def _row(arm: str, genes: int, within: NDArray, between: NDArray) -> dict[str, object]:

@@ -26,6 +26,7 @@ from cellmae.maps.groups import Groups
 from cellmae.maps.mixing import batch_purity, ilisi
 from cellmae.maps.proximity import COLUMNS as ARM_COLUMNS
 from cellmae.maps.proximity import MIN_GENES, proximity_bias
+from cellmae.maps.strength import MOST_REPLICATES
 from cellmae.maps.wells import Aliases, Wells, clean_wells, directed, read_aligned
 
 COLUMNS = [
@@ -34,6 +35,8 @@ COLUMNS = [
 FDR = 0.05
 """False discovery rate at which a perturbation counts as active, consistent or strong."""
 MOST_MIXED_WELLS = 10_000
+MOST_SHARED = 2000
+"""Perturbations whose treatments are asked for each other; drawn at random where there are more."""
 AFTER = "X_tvn"
 
 
@@ -156,7 +159,12 @@ def _sum(wells: pd.Series, scored: pd.Series) -> int:
 
 def _sharing(guides: AnnData, resampling: Resampling) -> dict[str, Any]:
     """Score whether guides of a gene, or doses of a compound, find each other among those of all others."""
-    table = sharing(guides.X, Groups.of(guides.obs["perturbation"]), seed=resampling.seed)
+    groups = Groups.of(guides.obs["perturbation"])
+    if np.count_nonzero(groups.counts > 1) > MOST_SHARED:
+        several = np.flatnonzero(groups.counts > 1)
+        drawn = np.random.default_rng(resampling.seed).choice(several, MOST_SHARED, replace=False)
+        groups = groups.only(np.isin(groups.codes, drawn))
+    table = sharing(guides.X, groups, seed=resampling.seed)
     wells = guides.obs.groupby("perturbation", observed=True)["wells"].sum().reindex(table.index)
     facts = {"representation": AFTER, "wells": _sum(wells, table["map"])}
     scored = table.rename(columns={"map": "value"}).assign(weight=1)
@@ -166,7 +174,7 @@ def _sharing(guides: AnnData, resampling: Resampling) -> dict[str, Any]:
 def _distributions(adata: AnnData, wells: Wells, resampling: Resampling) -> Iterator[dict[str, Any]]:
     """Yield the statistics of replicate pairs, their chance that of unrelated pairs."""
     X, groups = _directed(adata, wells, AFTER)
-    pairs = pair_cosines(X, groups, seed=resampling.seed)
+    pairs = pair_cosines(X, groups.at_most(MOST_REPLICATES, seed=resampling.seed), seed=resampling.seed)
     names = ("kolmogorov_smirnov", "cramer_von_mises")
     facts: dict[str, Any] = {"representation": AFTER}
     if not (len(pairs.replicates) and len(pairs.unrelated)):

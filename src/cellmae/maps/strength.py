@@ -48,8 +48,8 @@ def score_perturbations(
         zFPKM of genes by name.
     consistency_null
         Where sets of wells come from that consistency is compared with: wells of ``unexpressed`` genes (zFPKM
-        below :data:`UNEXPRESSED`), negative ``controls``, or other ``perturbations``; ``auto`` takes the first
-        if there are :data:`FEWEST_UNEXPRESSED` such genes, else the last.
+        below :data:`UNEXPRESSED`), negative ``controls``, or other ``perturbations``, positive controls left
+        out; ``auto`` takes the first if there are :data:`FEWEST_UNEXPRESSED` such genes, else the last.
     controls
         Negative controls that activity compares with, drawn at random where there are more.
     draws, seed
@@ -115,5 +115,5 @@ def _pool(
     elif null == "controls":
         chosen, source = wells.control, "controls"
     else:
-        chosen, source = groups.codes >= 0, "perturbations"
+        chosen, source = (wells.obs["role"] == "treatment").to_numpy(), "perturbations"
     return np.flatnonzero(chosen & pointing), source
