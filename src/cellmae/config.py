@@ -230,6 +230,9 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name, path in config["maps"]["relationships"].items():
         if not _is_simulated(config, path):
             yield from _missing_file(f"maps.relationships.{name}", path)
+    for name, table in config["genes"].items():
+        if table is not None:
+            yield from _missing_file(f"genes.{name}", table)
     if config["maps"]["compound_targets"] is not None:
         yield from _missing_file("maps.compound_targets", config["maps"]["compound_targets"])
     if config["maps"]["weights"] == "agreement" and config["maps"]["aggregate"] != "mean":

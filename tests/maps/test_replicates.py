@@ -8,14 +8,18 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
+from cellmae.errors import DataError
 from cellmae.maps import aggregate, build_map, cosine_matrix, score_replicates
 
 ARMS = pd.Series(np.repeat(["1p", "2q", "3p"], 8), index=[f"gene{number}" for number in range(24)])
 SHARES = ("consistency_share", "activity_share", "magnitude_share")
 
 
-def score(adata, folder, *, arms=ARMS, potencies=None, **options):
+def score(adata, folder, *, arms=ARMS, expression=None, potencies=None):
     """Return the table of scores, by score and representation, and the map."""
+    for name, facts in (("arm", arms), ("zfpkm", expression)):
+        if facts is not None:
+            facts.rename(name).rename_axis("gene").to_csv(folder / f"{name}.csv")
     adata.write_h5ad(folder / "wells.h5ad")
     paths = {name: folder / name for name in ("treatments", "map", "replicates", "proximity", "compounds")}
     build_map(
@@ -25,9 +29,9 @@ def score(adata, folder, *, arms=ARMS, potencies=None, **options):
         treatments=paths["treatments"],
         output=paths["map"],
         manifest=folder / "map.json",
-        arms=arms,
+        arms=arms if arms is None else folder / "arm.csv",
+        expression=expression if expression is None else folder / "zfpkm.csv",
         scores={"draws": 999},
-        **options,
     )
     score_replicates(
         folder / "wells.h5ad",
@@ -36,7 +40,7 @@ def score(adata, folder, *, arms=ARMS, potencies=None, **options):
         output=paths["replicates"],
         proximity=paths["proximity"],
         compounds=paths["compounds"],
-        arms=arms,
+        arms=arms if arms is None else folder / "arm.csv",
         potencies=potencies,
         replicates=100,
     )
@@ -167,3 +171,10 @@ def test_compounds_are_scored_beside_genes(wells, tmp_path):
     assert row["ci_low"] > row["chance"]
     assert row["chance"] == pytest.approx(np.mean(1 / np.arange(1, 22)))
     assert row["perturbations"] == len(pd.read_csv(tmp_path / "compounds")) == 5
+
+
+def test_tables_about_other_genes_are_refused(wells, tmp_path):
+    adata, _ = wells()
+    adata.obsm["X_pca"] = adata.obsm["X_tvn"]
+    with pytest.raises(DataError, match=r"^genes\.arms: none of the screen's 24 genes \(gene0, .* YAL001C"):
+        score(adata, tmp_path, arms=pd.Series({"YAL001C": "1p"}))

@@ -3,12 +3,14 @@
 import cellmae.maps
 
 MAP = f"{RESULTS}/maps/{{model}}/{{alignment}}"
+MAP_GENES = ("arms", "aliases")  # facts about genes that scores of a finished map need
 RESAMPLING = {"replicates": config["maps"]["bootstrap"], "seed": config["maps"]["seed"]}
 
 
 rule build_map:
     input:
         alignment=rules.apply_alignment.output.manifest,
+        genes=[path for path in config["genes"].values() if path],
     output:
         treatments=f"{MAP}/treatments.h5ad",
         map=f"{MAP}/map.h5ad",
@@ -28,6 +30,7 @@ rule build_map:
         aligned=rules.apply_alignment.output.wells,
         aggregate=config["maps"]["aggregate"],
         weights=config["maps"]["weights"],
+        genes=config["genes"],
         scores=config["maps"]["replicates"],
         seed=config["maps"]["seed"],
     message:
@@ -40,6 +43,7 @@ rule score_replicates:
     input:
         alignment=rules.apply_alignment.output.manifest,
         manifest=rules.build_map.output.manifest,
+        genes=[config["genes"][key] for key in MAP_GENES if config["genes"][key]],
         potencies=config["maps"]["compound_targets"] or [],
     output:
         replicates=report(
@@ -68,6 +72,7 @@ rule score_replicates:
         aligned=rules.apply_alignment.output.wells,
         map=rules.build_map.output.map,
         treatments=rules.build_map.output.treatments,
+        genes={key: config["genes"][key] for key in MAP_GENES},
         resampling=RESAMPLING,
     message:
         "Scoring the replicates of {wildcards.model}, aligned by {wildcards.alignment}"

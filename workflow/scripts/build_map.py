@@ -12,6 +12,7 @@ if __name__ == "__main__":
             manifest=snakemake.output.manifest,
             how=snakemake.params.aggregate,
             weights=snakemake.params.weights,
+            **snakemake.params.genes,
             scores=snakemake.params.scores,
             seed=snakemake.params.seed,
         )

@@ -11,5 +11,6 @@ if __name__ == "__main__":
             proximity=snakemake.output.proximity,
             compounds=snakemake.output.compounds,
             potencies=snakemake.input.potencies or None,
+            **snakemake.params.genes,
             **snakemake.params.resampling,
         )

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from cellmae.alignment import digest_wells
 from cellmae.errors import ConfigError
 from cellmae.files import atomic_path, write_manifest
+from cellmae.genes import read_aliases, read_arms, read_expression, require_shared
 from cellmae.logging import logger
 from cellmae.maps import VERSION
 from cellmae.maps.groups import Groups
@@ -155,9 +156,9 @@ def build_map(
     manifest: str | Path,
     how: Average = "mean",
     weights: Weights = "equal",
-    aliases: Aliases | None = None,
-    arms: pd.Series | None = None,
-    expression: pd.Series | None = None,
+    aliases: str | Path | None = None,
+    arms: str | Path | None = None,
+    expression: str | Path | None = None,
     scores: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> None:
@@ -171,25 +172,32 @@ def build_map(
         Names in the configuration, kept in the provenance.
     treatments, output, manifest
         Files to write: two ``.h5ad`` and a ``.json``.
-    how, weights, aliases
+    how, weights
         As in :func:`aggregate`.
-    arms, expression
-        Chromosome arm and expression (zFPKM) of genes, as ``cellmae.genes`` reads them.
+    aliases, arms, expression
+        Tables of other names, chromosome arms and expression (zFPKM) of genes, see :mod:`cellmae.genes`.
     scores
         Options of :func:`~cellmae.maps.score_perturbations`.
     seed
         Of its null distributions.
     """
     adata = read_aligned(aligned)
-    wells = clean_wells(adata, aliases=aliases)
+    symbols = None if aliases is None else read_aliases(aliases)
+    wells = clean_wells(adata, aliases=symbols)
     X = np.asarray(adata.obsm["X_tvn"])[wells.rows]
     provenance = {**adata.uns.get("cellmae", {}), "representation": "X_tvn", "model": model, "alignment": alignment}
     levels = aggregate_wells(X, wells, how=how, weights=weights, provenance=provenance)
     by_treatment, by_perturbation = levels
-    table, counts = score_perturbations(X, wells, expression=expression, seed=seed, **(scores or {}))
+    expressed = None
+    if expression is not None:
+        expressed = read_expression(expression, symbols)
+        require_shared(by_perturbation.obs_names, expressed.index, key="genes.expression")
+    table, counts = score_perturbations(X, wells, expression=expressed, seed=seed, **(scores or {}))
     by_perturbation.obs = by_perturbation.obs.join(table)
     if arms is not None:
-        by_perturbation.obs["arm"] = pd.Categorical(arms.reindex(by_perturbation.obs_names))
+        known = read_arms(arms, symbols)
+        require_shared(by_perturbation.obs_names, known.index, key="genes.arms")
+        by_perturbation.obs["arm"] = pd.Categorical(known.reindex(by_perturbation.obs_names))
     for level, path in zip(levels, (treatments, output), strict=True):
         with atomic_path(path) as partial:
             level.write_h5ad(partial)

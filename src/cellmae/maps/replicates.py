@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cellmae.errors import DataError
 from cellmae.files import atomic_path
+from cellmae.genes import read_aliases, read_arms
 from cellmae.logging import logger
 from cellmae.maps.aggregation import aggregate_wells
 from cellmae.maps.average_precision import sharing
@@ -80,8 +81,8 @@ def score_replicates(
     output: str | Path,
     proximity: str | Path,
     compounds: str | Path,
-    arms: pd.Series | None = None,
-    aliases: Aliases | None = None,
+    arms: str | Path | None = None,
+    aliases: str | Path | None = None,
     potencies: str | Path | None = None,
     replicates: int = 1000,
     seed: int = 0,
@@ -97,7 +98,7 @@ def score_replicates(
     output, proximity, compounds
         Files to write.
     arms, aliases
-        Chromosome arms and approved symbols of genes, as ``cellmae.genes`` reads them.
+        Tables of chromosome arms and of other names of genes, see :mod:`cellmae.genes`.
     potencies
         Table of :func:`~cellmae.maps.read_potencies`.
     replicates, seed
@@ -107,9 +108,11 @@ def score_replicates(
     resampling = Resampling(replicates, seed)
     genes, guides = anndata.read_h5ad(perturbations), anndata.read_h5ad(treatments)
     adata = read_aligned(aligned, ("X_pca", AFTER))
-    wells = clean_wells(adata, aliases=aliases)
-    by_arm, arm_rows = _proximity(adata, wells, genes, arms, resampling)
-    by_compound, compound_row = _compounds(guides, genes, potencies, aliases, resampling)
+    symbols = None if aliases is None else read_aliases(aliases)
+    wells = clean_wells(adata, aliases=symbols)
+    known = None if arms is None else read_arms(arms, symbols)
+    by_arm, arm_rows = _proximity(adata, wells, genes, known, resampling)
+    by_compound, compound_row = _compounds(guides, genes, potencies, symbols, resampling)
     rows = [
         *_strength(genes.obs, resampling),
         _sharing(guides, resampling),
