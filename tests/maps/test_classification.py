@@ -43,3 +43,10 @@ def test_wells_and_perturbations_are_limited_with_a_seed():
     assert few[0]["wells"].sum() == 20
     assert few[0].index.tolist() == few[1].index.tolist()
     assert len(probe_perturbations(*screen(0.1), most_classes=3)) == 3
+
+
+def test_one_well_of_each_suffices_for_neighbours_alone():
+    table = probe_perturbations(*screen(0.1, batches=2))
+    assert table["knn"].min() == 1
+    assert table["linear"].isna().all()
+    assert table["wells"].eq(2).all()

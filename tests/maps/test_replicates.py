@@ -176,5 +176,5 @@ def test_compounds_are_scored_beside_genes(wells, tmp_path):
 def test_tables_about_other_genes_are_refused(wells, tmp_path):
     adata, _ = wells()
     adata.obsm["X_pca"] = adata.obsm["X_tvn"]
-    with pytest.raises(DataError, match=r"^genes\.arms: none of the screen's 24 genes \(gene0, .* YAL001C"):
+    with pytest.raises(DataError, match=r"^genes\.arms: none of the screen's 24 genes \(gene0, .* \(YAL001C\)"):
         score(adata, tmp_path, arms=pd.Series({"YAL001C": "1p"}))

@@ -50,7 +50,7 @@ def probe_perturbations(
     DataFrame
         By perturbation on two batches or more: the share of its wells that each probe gets right (``knn``,
         ``linear``), ``chance`` (one by the number of perturbations in the fit), ``wells``. Empty where fewer
-        than two perturbations are. The mean over perturbations is the balanced accuracy.
+        than two perturbations are; ``linear`` is NaN where the fit has no more wells than perturbations. The mean over perturbations is the balanced accuracy.
     """
     obs = pd.DataFrame({"perturbation": np.asarray(perturbations), "batch": np.asarray(batches)})
     kept = _drawn(obs, most_wells=most_wells, most_classes=most_classes, seed=seed)
@@ -71,18 +71,18 @@ def probe_perturbations(
                 found = model.fit(X[train], labels[train]).predict(X[asked]) == labels[asked]
             right.loc[asked, name] = found.astype(float)
         right.loc[asked, "chance"] = 1 / len(known)
-    groups = right.dropna().groupby(obs["perturbation"])
+    groups = right.dropna(subset="chance").groupby(obs["perturbation"])
     return groups.mean().assign(wells=groups.size())
 
 
 def _models(wells: int, classes: int) -> dict[str, Pipeline]:
-    uniform = np.full(classes, 1 / classes)
-    discriminant = LinearDiscriminantAnalysis("lsqr", shrinkage=SHRINKAGE, priors=uniform)
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, wells), weights="distance", algorithm="brute")
-    return {
-        "knn": make_pipeline(Normalizer(), neighbours),
-        "linear": make_pipeline(StandardScaler(), discriminant),
-    }
+    models = {"knn": make_pipeline(Normalizer(), neighbours)}
+    if wells > classes:
+        uniform = np.full(classes, 1 / classes)
+        discriminant = LinearDiscriminantAnalysis("lsqr", shrinkage=SHRINKAGE, priors=uniform)
+        models["linear"] = make_pipeline(StandardScaler(), discriminant)
+    return models
 
 
 def _drawn(obs: pd.DataFrame, *, most_wells: int, most_classes: int, seed: int) -> NDArray[np.bool_]:

@@ -288,7 +288,7 @@ def _probes(adata: AnnData, wells: Wells, resampling: Resampling) -> Iterator[di
     table = probe_perturbations(
         X[inside], wells.perturbation[inside], wells.obs["batch"].astype(str)[inside], seed=resampling.seed
     )
-    reason = "fewer than two perturbations with wells on two batches"
+    reason = "fewer than two perturbations with wells on two batches, or one well of each to fit on"
     facts = {"representation": AFTER, "wells": int(table["wells"].sum())}
     for probe in PROBES:
         scored = table.rename(columns={probe: "value"}).assign(weight=1)
