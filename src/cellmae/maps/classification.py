@@ -50,7 +50,8 @@ def probe_perturbations(
     DataFrame
         By perturbation on two batches or more: the share of its wells that each probe gets right (``knn``,
         ``linear``), ``chance`` (one by the number of perturbations in the fit), ``wells``. Empty where fewer
-        than two perturbations are; ``linear`` is NaN where the fit has no more wells than perturbations. The mean over perturbations is the balanced accuracy.
+        than two perturbations are; ``linear`` is NaN where the fit has no more wells than perturbations. The
+        mean over perturbations is the balanced accuracy.
     """
     obs = pd.DataFrame({"perturbation": np.asarray(perturbations), "batch": np.asarray(batches)})
     kept = _drawn(obs, most_wells=most_wells, most_classes=most_classes, seed=seed)
@@ -88,6 +89,7 @@ def _models(wells: int, classes: int) -> dict[str, Pipeline]:
 def _drawn(obs: pd.DataFrame, *, most_wells: int, most_classes: int, seed: int) -> NDArray[np.bool_]:
     """Tell which wells are used: all of as many perturbations on several batches as fit the limits."""
     summary = obs.groupby("perturbation").agg(wells=("batch", "size"), batches=("batch", "nunique"))
-    wells = summary.loc[summary["batches"] > 1, "wells"].sample(frac=1, random_state=seed)
+    fitting = (summary["batches"] > 1) & (summary["wells"] <= most_wells)
+    wells = summary.loc[fitting, "wells"].sample(frac=1, random_state=seed)
     chosen = wells.index[(wells.cumsum() <= most_wells) & (np.arange(len(wells)) < most_classes)]
     return obs["perturbation"].isin(chosen).to_numpy()

@@ -284,7 +284,7 @@ def _standardised(X: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _probes(adata: AnnData, wells: Wells, resampling: Resampling) -> Iterator[dict[str, Any]]:
     X, groups = _directed(adata, wells, AFTER)
-    inside = groups.codes >= 0
+    inside = groups.at_most(MOST_REPLICATES, seed=resampling.seed).codes >= 0
     table = probe_perturbations(
         X[inside], wells.perturbation[inside], wells.obs["batch"].astype(str)[inside], seed=resampling.seed
     )

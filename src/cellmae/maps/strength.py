@@ -19,7 +19,7 @@ gene expression studies*, BMC Genomics 14)."""
 FEWEST_UNEXPRESSED = 20
 """Unexpressed genes with wells below which they make no null."""
 MOST_REPLICATES = 32
-"""Wells of a perturbation that enter activity and magnitude; drawn at random where there are more."""
+"""Wells of a perturbation that enter all scores but consistency; drawn at random where there are more."""
 MOST_CONTROLS = 5000
 DRAWS = 10_000
 
