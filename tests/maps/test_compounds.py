@@ -78,6 +78,11 @@ def test_potencies_are_read_and_renamed(tmp_path):
     assert table.to_numpy().tolist() == [["A", "TP53", 5.0], ["B", "EGFR", 2000.0]]
 
 
+def test_table_of_rxrx3_core_is_read_as_it_is(tmp_path):
+    (tmp_path / "t.csv").write_text("treatment,gene_symbol,nM_value\nA,NA,10\n,EGFR,2000\nA,NA,20\n")
+    assert read_potencies(tmp_path / "t.csv").to_numpy().tolist() == [["A", "NA", 10.0]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

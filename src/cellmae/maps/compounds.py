@@ -24,6 +24,9 @@ INACTIVE = 10_000.0
 FEWEST_NEGATIVES = 20
 SAMPLES = 100
 COLUMNS = ["compound", "gene", "potency_nM"]
+RXRX3_CORE = {"treatment": "compound", "gene_symbol": "gene", "nM_value": "potency_nM"}
+"""Columns of RxRx3-core's ``compound_gene_interactions.csv``."""
+TEXTS = ("compound", "gene", "treatment", "gene_symbol")
 SCORE_COLUMNS = ["compound", "average_precision", "chance", "positives", "negatives", "doses", "reason"]
 
 
@@ -37,19 +40,23 @@ class Names(Protocol):
 def read_potencies(path: str | Path, aliases: Names | None = None) -> pd.DataFrame:
     """Read which compounds hit which genes: columns ``compound``, ``gene`` and ``potency_nM``.
 
+    The names that these have in :data:`RXRX3_CORE` will do. The lowest potency of a pair counts.
+
     Raises
     ------
     DataError
         The file cannot be read, lacks a column, or holds a potency that is no positive number.
     """
     try:
-        table = pd.read_csv(path, dtype={"compound": str, "gene": str}, skipinitialspace=True)
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str), keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a table of potencies ({error}): expected a csv file") from None
+    if not set(COLUMNS) & set(table):
+        table = table.rename(columns=RXRX3_CORE)
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise DataError(f"{path} has the columns {listing(table.columns)}: expected {', '.join(COLUMNS)}")
-    table = table[COLUMNS].dropna(subset=["compound", "gene"])
+    table = table.loc[(table[["compound", "gene"]] != "").all(axis=1), COLUMNS]
     table["potency_nM"] = pd.to_numeric(table["potency_nM"], errors="coerce")
     wrong = ~(table["potency_nM"] > 0)
     if wrong.any():
