@@ -56,14 +56,20 @@ def test_p_values_tell_effects_from_noise():
     assert np.mean(np.concatenate(p_values)) == pytest.approx(0.5, abs=0.06)
 
 
-def test_own_wells_are_not_in_the_null():
-    """With one other perturbation of noise, a null with the own wells would hold their own consistency."""
-    X, _ = replicates(0, perturbations=2, wells=6)
+def test_sets_with_own_wells_do_not_count():
+    """Of ten other wells four are copies of the perturbation's: 6 of 45 pairs reach it, with its own 15 of 66."""
+    X = np.random.default_rng(0).normal(size=(12, 20))
     X[:6] = X[0]
-    table = score_consistency(X, Groups.of(["a"] * 6 + ["b"] * 6), np.arange(12), draws=4000)
-    assert table.loc["a", "p_value"] == 1 / (1 + 4000 * 1 / 924) or table.loc["a", "p_value"] < 0.5
-    mixed = score_consistency(X, Groups.of(["a"] * 2 + [None] * 4 + ["b"] * 6), np.arange(12), draws=4000)
-    assert mixed.loc["a", "p_value"] == pytest.approx(6 / 45, abs=0.03)  # pairs of the four other copies
+    groups = Groups.of(pd.Series(["a"] * 2 + [None] * 4 + ["b"] * 6))
+    table = score_consistency(X, groups, np.arange(12), draws=4000)
+    assert table.loc["a", "p_value"] == pytest.approx(6 / 45, abs=0.02)
+
+
+def test_large_perturbations_are_compared_with_sets_of_limited_size(monkeypatch):
+    monkeypatch.setattr("cellmae.maps.replication.LARGEST_SET", 3)
+    X, groups = replicates(2, wells=6)
+    table = score_consistency(X, groups, np.arange(len(X)), draws=999)
+    assert (table["p_value"] < 0.05).all()
 
 
 def test_pool_that_is_too_small_gives_no_p_value():
