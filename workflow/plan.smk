@@ -11,6 +11,7 @@ from textwrap import indent
 import cellmae.config
 import cellmae.screen
 import cellmae.screen.fetching
+from cellmae.alignment.harmony import require_harmonypy
 from cellmae.errors import CellmaeError
 from cellmae.files import read_manifest
 from cellmae.fitted import fitted_plates, without_validation
@@ -258,6 +259,9 @@ try:
     }
     for model, spec in MODELS.items():  # raises what is wrong before the first job
         check_model(model, spec)
+    for alignment, spec in ALIGNMENTS.items():
+        if spec["harmony"]:
+            require_harmonypy(f"alignments.{alignment}")
 except CellmaeError as error:
     sys.exit(indent(str(error), "cellmae: "))
 

@@ -3,12 +3,13 @@
 import h5py
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from cellmae.alignment import Alignment, fit_alignment
-from cellmae.alignment.moments import BatchRows
 from cellmae.errors import ConfigError, DataError
 
-METHODS = ("tvn", "efaar", "none")
+METHODS = ("tvn", "efaar", "pca-cs", "none")
 
 
 def controls_of(adata):
@@ -127,7 +128,22 @@ def all_alike(adata):
     adata.X[:] = 2.5
 
 
+def controls_alike(adata):
+    for batch in adata.obs["batch"].unique():
+        rows = controls_of(adata) & (adata.obs["batch"] == batch).to_numpy()
+        adata.X[rows] = adata.X[rows][:1]
+
+
+def still_batch(adata):
+    adata.X[(adata.obs["batch"] == "plate0").to_numpy()] = 0.3
+
+
+def controls_in_a_plane(adata):
+    adata.X[controls_of(adata), 2:] = 0.7
+
+
 THIN = {
+    "enough": {},
     "a batch without controls": {"controls": [0, 12, 12, 12]},
     "one control a batch": {"controls": 1},
     "one control in one batch": {"controls": [0, 0, 1, 0]},
@@ -138,15 +154,17 @@ THIN = {
 }
 
 
-@pytest.mark.parametrize("spoil", [None, constant_and_doubled, all_alike])
+@pytest.mark.parametrize(
+    "spoil", [None, constant_and_doubled, all_alike, controls_alike, controls_in_a_plane, still_batch]
+)
 @pytest.mark.parametrize("thin", THIN)
 @pytest.mark.parametrize("method", METHODS)
 def test_thin_data_give_finite_sane_values(screen, method, thin, spoil):
     adata = screen(**THIN[thin])
     if spoil:
         spoil(adata)
-    if method == "efaar" and controls_of(adata).sum() < 2:
-        with pytest.raises(DataError, match="efaar whitens on negative controls and found 1 well"):
+    if method in ("efaar", "pca-cs") and controls_of(adata).sum() < 2:
+        with pytest.raises(DataError, match=f"{method} needs at least 2 negative controls and found 1 in 4 batches"):
             fit_alignment(adata, method=method)
         return
     aligned = fit_alignment(adata, method=method, pca=30).apply(adata).obsm["X_tvn"]
@@ -162,15 +180,93 @@ def test_batches_with_few_controls_are_named(screen, caplog):
     assert "1 of 4 batches have one negative control and borrow from the others: plate2" in caplog.text
 
 
+def test_pca_cs_names_batches_below_five_controls(screen, caplog):
+    fit_alignment(screen(controls=[4, 5, 12, 3]), method="pca-cs", pca=10)
+    assert "1 of 4 batches have 3 negative controls and borrow from the others: plate3" in caplog.text
+    assert "1 of 4 batches have 4 negative controls and borrow from the others: plate0" in caplog.text
+    assert "plate1" not in caplog.text.split("alignment:")[0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_does_not_vary_is_said(screen, method, caplog):
+    adata = screen()
+    constant_and_doubled(adata)
+    still_batch(adata)
+    adata.X[:, 3] = 0.3
+    fit_alignment(adata, method=method, pca=10)
+    assert "1 of 40 features do not vary and contribute nothing" in caplog.text
+    assert "the wells of 1 of 4 batches do not differ from each other: plate0" in caplog.text
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_later_batch_that_does_not_vary_is_named_and_stays_sane(screen, method, caplog):
+    adata = screen(batches=5, controls=11)
+    alignment = fit_alignment(adata[adata.obs["batch"] != "plate0"].copy(), method=method, pca=10)
+    still_batch(adata)
+    aligned = alignment.apply(adata).obsm["X_tvn"]
+    assert "the wells of 1 of 1 batches do not differ from each other: plate0" in caplog.text
+    assert np.abs(aligned).max() < 1e4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nan_is_refused_by_the_fit_and_when_applied(screen, method):
+    adata = screen()
+    alignment = fit_alignment(adata, method=method, pca=10)
+    adata.X[3, 5] = np.nan
+    with pytest.raises(DataError, match=r"NaN or infinity in the batches plate0: .*annotate leaves such wells out"):
+        fit_alignment(adata, method=method, pca=10)
+    with pytest.raises(DataError, match=r"embeddings of 1 wells hold NaN or infinity \(3\)"):
+        alignment.apply(adata)
+
+
+def test_any_column_can_be_the_batch(screen):
+    adata = screen()
+    adata.obs["line"] = [3, 4, 4, 3] * (adata.n_obs // 4)
+    alignment = fit_alignment(adata, batch="line", pca=10)
+    assert alignment.batches.names.tolist() == ["3", "4"]
+    assert alignment.describe()["options"]["batch"] == "line"
+    adata.obs.loc[["5", "7"], "line"] = None
+    with pytest.raises(ConfigError, match=r"batch: column 'line' has no value for 2 wells \(5, 7\)"):
+        fit_alignment(adata, batch="line", pca=10)
+
+
+def test_chosen_controls_are_the_only_ones(screen):
+    adata = screen(controls=24)
+    half = controls_of(adata) & (np.arange(adata.n_obs) % 2 == 0)
+    adata.obs["perturbation"] = np.where(half, "DMSO", adata.obs["perturbation"].astype(str))
+    expected = adata.copy()
+    expected.obs["role"] = np.where(half, "negative_control", "treatment")
+    chosen = fit_alignment(adata, pca=10, controls=["DMSO"])
+    np.testing.assert_array_equal(
+        chosen.apply(adata.copy()).obsm["X_tvn"], fit_alignment(expected, pca=10).apply(expected).obsm["X_tvn"]
+    )
+    assert chosen.describe()["options"]["controls"] == ["DMSO"]
+    with pytest.raises(ConfigError, match="controls: no negative control is named gene1; there are DMSO, control"):
+        fit_alignment(adata, pca=10, controls=["DMSO", "gene1"])
+
+
+def test_pca_cs_is_standardisation_by_controls_on_their_axes(screen):
+    adata = screen(controls=30)
+    fit_alignment(adata, method="pca-cs", pca=8).apply(adata)
+    control = controls_of(adata)
+    axes = PCA(8, svd_solver="full").fit(adata.X[control].astype(float))
+    Y = axes.transform(adata.X.astype(float))
+    np.testing.assert_allclose(np.abs(adata.obsm["X_pca"]), np.abs(Y), rtol=1e-4, atol=1e-4)
+    for batch in adata.obs["batch"].unique():
+        own = (adata.obs["batch"] == batch).to_numpy()
+        expected = StandardScaler().fit(Y[own & control]).transform(Y[own])
+        np.testing.assert_allclose(np.abs(adata.obsm["X_tvn"][own]), np.abs(expected), rtol=1e-4, atol=1e-4)
+
+
 def test_more_components_than_there_are_is_said(screen, caplog):
     alignment = fit_alignment(screen(features=6), method="none", pca=50)
     assert len(alignment.steps.axes.components) == 6
     assert "pca: 50 components asked for" in caplog.text
 
 
-@pytest.mark.parametrize("method", ["tvn", "efaar"])
+@pytest.mark.parametrize("method", ["tvn", "efaar", "pca-cs"])
 def test_no_control_at_all_is_an_error(screen, method):
-    with pytest.raises(DataError, match="is a negative control"):
+    with pytest.raises(DataError, match=r"needs at least \d negative controls and found 0 in 4 batches.*method none"):
         fit_alignment(screen(controls=0), method=method)
 
 
@@ -182,7 +278,7 @@ def test_one_well_is_an_error(screen):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "magic"}, "expected one of tvn, efaar, none"),
+        ({"method": "magic"}, "expected one of tvn, efaar, pca-cs, none"),
         ({"batch": "week"}, "no column 'week'"),
         ({"standardise": "well"}, "expected 'batch' or 'none'"),
     ],
@@ -229,9 +325,11 @@ def test_other_files_are_refused(screen, tmp_path):
         Alignment.load(path)
 
 
-def test_rows_are_grouped_in_the_order_of_names():
-    rows = BatchRows.of(["b", "a", "b"], np.array([True, False, False]))
-    assert rows.names.tolist() == ["a", "b"]
-    assert [own.tolist() for own in rows.wells] == [[1], [0, 2]]
-    assert [own.tolist() for own in rows.controls] == [[], [0]]
-    assert rows.without(np.array(["a"])).names.tolist() == ["b"]
+def test_file_of_an_older_layout_is_refused(screen, tmp_path):
+    path = tmp_path / "a.fit.h5"
+    fit_alignment(screen(), pca=5).save(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["version"] = 0
+        file.move("steps/corrector", "steps/coral")
+    with pytest.raises(DataError, match=r"alignment of version 0, which this cellmae .* does not read"):
+        Alignment.load(path)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cellmae.alignment.centring import Standardiser, fit_centring
-from cellmae.alignment.moments import BatchRows
+from cellmae.alignment.centring import Centring, Locations, fit_centring, fit_standardiser
+from cellmae.alignment.chunks import ArrayChunks, BatchRows
+from cellmae.alignment.moments import BatchMoments, batch_moments
 
 
 def simulate(generator, *, batches=12, controls=6, treated=60, composition=0.0, features=30):
@@ -20,15 +21,30 @@ def simulate(generator, *, batches=12, controls=6, treated=60, composition=0.0, 
     return np.vstack(blocks), BatchRows.of(labels, np.array(roles)), centres
 
 
+def moments_of(X, batches) -> BatchMoments:
+    return batch_moments(ArrayChunks(X), batches)
+
+
+def fitted(X, batches) -> tuple[Centring, Locations]:
+    moments = moments_of(X, batches)
+    centring = fit_centring(moments)
+    return centring, centring.locate(moments)
+
+
+def of_each(values, batches, chosen):
+    """Return the mean of the chosen wells of each batch."""
+    return np.stack([values[chosen & (batches.codes == batch)].mean(axis=0) for batch in range(len(batches.names))])
+
+
 @pytest.mark.parametrize("composition", [0.0, 0.2, 1.0])
 def test_centre_is_no_worse_than_the_better_of_both_estimates(composition):
     generator = np.random.default_rng(0)
     errors = np.zeros(3)
     for _ in range(10):
         X, batches, truth = simulate(generator, composition=composition)
-        centre = fit_centring(X, batches).locate(X, batches).centre
-        own = np.stack([X[rows].mean(axis=0) for rows in batches.controls])
-        everything = np.stack([X[rows].mean(axis=0) for rows in batches.wells])
+        centre = fitted(X, batches)[1].centre
+        own = of_each(X, batches, batches.is_control)
+        everything = of_each(X, batches, np.full(len(X), True))
         borrowed = everything - (everything - own).mean(axis=0)
         errors += [np.square(estimate - truth).mean() for estimate in (centre, own, borrowed)]
     assert errors[0] < 1.03 * errors[1:].min()
@@ -37,7 +53,7 @@ def test_centre_is_no_worse_than_the_better_of_both_estimates(composition):
 def test_weight_of_own_controls_follows_what_can_be_borrowed():
     generator = np.random.default_rng(1)
     alike, unlike = (
-        fit_centring(X, batches).locate(X, batches).own_weight.mean()
+        fitted(X, batches)[1].own_weight.mean()
         for X, batches, _ in (simulate(generator, composition=0.0), simulate(generator, composition=1.0))
     )
     assert alike < 0.15
@@ -46,16 +62,16 @@ def test_weight_of_own_controls_follows_what_can_be_borrowed():
 
 def test_batch_without_controls_borrows_its_centre():
     X, batches, truth = simulate(np.random.default_rng(2))
-    batches.controls[3] = batches.controls[3][:0]
-    places = fit_centring(X, batches).locate(X, batches)
+    batches.is_control[batches.codes == 3] = False
+    places = fitted(X, batches)[1]
     assert places.own_weight[3] == 0
     assert np.abs(places.centre[3] - truth[3]).mean() < 0.5
 
 
 def test_single_batch_is_centred_on_its_controls():
     X, batches, _ = simulate(np.random.default_rng(3), batches=1)
-    places = fit_centring(X, batches).locate(X, batches)
-    np.testing.assert_allclose(places.centre[0], X[batches.controls[0]].mean(axis=0))
+    places = fitted(X, batches)[1]
+    np.testing.assert_allclose(places.centre[0], X[batches.is_control].mean(axis=0))
 
 
 def test_scale_of_a_batch_is_found_as_far_as_controls_tell():
@@ -65,7 +81,7 @@ def test_scale_of_a_batch_is_found_as_far_as_controls_tell():
     X = stretch * generator.normal(size=(400, 25))
     many = BatchRows.of(labels, np.tile(np.arange(40) < 30, 10))
     few = BatchRows.of(labels, np.tile(np.arange(40) < 2, 10))
-    found, barely = (fit_centring(X, rows).locate(X, rows).scale.mean(axis=1) for rows in (many, few))
+    found, barely = (fitted(X, rows)[1].scale.mean(axis=1) for rows in (many, few))
     assert found[-1] / found[0] > 2.5
     assert 1 <= barely[-1] / barely[0] < found[-1] / found[0]
 
@@ -75,8 +91,8 @@ def test_constant_features_contribute_nothing(kind):
     X, batches, _ = simulate(np.random.default_rng(5))
     X[:, 0] = 0.1
     X[:, 1] = 3e4 * (1 + 1e-8 * np.random.default_rng(6).normal(size=len(X)))
-    locator = fit_centring(X, batches) if kind == "centring" else Standardiser()
-    places = locator.locate(X, batches)
+    moments = moments_of(X, batches)
+    places = (fit_centring if kind == "centring" else fit_standardiser)(moments).locate(moments)
     assert np.isinf(places.scale[:, :2]).all()
     assert np.isfinite(places.scale[:, 2:]).all()
     assert np.isfinite(places.centre).all()

@@ -8,10 +8,14 @@ from sklearn.decomposition import PCA
 from cellmae.alignment.linear import inverse_root, principal_axes, shrink, shrinkage_weight
 
 
+def axes_of(X, components=None, **options):
+    return principal_axes([X], X.mean(axis=0), wells=len(X), components=components, **options)
+
+
 @pytest.mark.parametrize("shape", [(50, 12), (12, 50)])
 def test_axes_are_those_of_a_full_svd(shape):
     X = np.random.default_rng(0).normal(size=shape) + 7
-    axes = principal_axes(X, 6)
+    axes = axes_of(X, 6)
     expected = PCA(6, svd_solver="full").fit(X)
     np.testing.assert_allclose(np.abs(axes.components @ expected.components_.T), np.eye(6), atol=1e-9)
     np.testing.assert_allclose(axes.variance_ratio, expected.explained_variance_ratio_, rtol=1e-9)
@@ -20,19 +24,19 @@ def test_axes_are_those_of_a_full_svd(shape):
 
 def test_sign_does_not_depend_on_the_sign_of_the_data():
     X = np.random.default_rng(1).normal(size=(30, 5))
-    np.testing.assert_allclose(principal_axes(X).components, principal_axes(-X).components, atol=1e-12)
+    np.testing.assert_allclose(axes_of(X).components, axes_of(-X).components, atol=1e-12)
 
 
 def test_axes_without_variance_are_left_out():
     X = np.random.default_rng(2).normal(size=(40, 3)).astype(np.float32)
     doubled = np.hstack([X, X, np.full((40, 2), 0.1, np.float32)]).astype(float)
-    assert len(principal_axes(doubled, 8).components) == 3
-    assert len(principal_axes(np.ones((5, 4))).components) == 1
+    assert len(axes_of(doubled, 8).components) == 3
+    assert len(axes_of(np.ones((5, 4))).components) == 1
 
 
 def test_uncentred_axes_project_zero_to_zero():
     X = np.random.default_rng(3).normal(size=(30, 5)) + 4
-    assert not principal_axes(X, centred=False).project(np.zeros((1, 5))).any()
+    assert not axes_of(X, centred=False).project(np.zeros((1, 5))).any()
 
 
 def test_inverse_root_is_the_fractional_power():

@@ -8,7 +8,7 @@ from scipy.linalg import fractional_matrix_power
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from cellmae.alignment import BatchRows, fit_alignment
+from cellmae.alignment import fit_alignment
 from cellmae.maps import read_relationships, recall
 
 
@@ -42,10 +42,11 @@ def plain_tvn(Y, batch, control):
     return Y
 
 
-def ours(X, batch, control, components):
+def ours(X, batch, control, components, method="efaar"):
     obs = pd.DataFrame({"plate": batch, "batch": batch, "role": np.where(control, "negative_control", "treatment")})
     adata = AnnData(X, obs=obs.set_axis(obs.index.astype(str)))
-    return fit_alignment(adata, method="efaar", pca=components).transform(X, BatchRows.of(batch, control))
+    ((_, _, coordinates, aligned),) = fit_alignment(adata, method=method, pca=components).stream(adata)
+    return coordinates, aligned
 
 
 def assert_same_gram(found, expected):
@@ -70,6 +71,19 @@ def test_tvn_is_the_peer(batches):
     metadata = pd.DataFrame({"batch": batch, "perturbation": np.where(control, "control", "other")})
     coordinates, aligned = ours(X, batch, control, 12)
     expected = efaar.tvn_on_controls(coordinates, metadata, "perturbation", "control", batch_col="batch")
+    assert_same_gram(aligned, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batches", [1, 2, 7])
+def test_pca_cs_is_the_peer(batches):
+    efaar = pytest.importorskip("efaar_benchmarking.efaar", reason="needs efaar_benchmarking (extra dev)")
+    X, batch, control = simulated(batches, seed=batches)
+    metadata = pd.DataFrame({"batch": batch, "perturbation": np.where(control, "control", "other")})
+    coordinates, aligned = ours(X, batch, control, 12, method="pca-cs")
+    expected = PCA(12, svd_solver="full").fit(X[control]).transform(X)
+    assert_same_gram(coordinates, expected)
+    expected = efaar.centerscale_on_controls(expected, metadata, "perturbation", "control", batch_col="batch")
     assert_same_gram(aligned, expected)
 
 

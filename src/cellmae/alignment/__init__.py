@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "alignment": ["Alignment", "fit_alignment"],
         "annotation": ["annotate", "digest_wells"],
-        "moments": ["BatchRows"],
+        "chunks": ["ArrayChunks", "BatchRows", "Chunks"],
         "plates": ["align_plates", "fit_plates"],
         "steps": ["METHODS"],
     },

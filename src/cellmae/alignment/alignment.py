@@ -1,6 +1,6 @@
 """An alignment: fitted once on some plates, stored, and applied to these and to later plates."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from cellmae.alignment import VERSION
-from cellmae.alignment.moments import BatchRows
-from cellmae.alignment.steps import METHODS, BatchTransforms, Method, Steps, fit_steps, fit_unmoved
+from cellmae.alignment.centring import fit_unmoved
+from cellmae.alignment.chunks import ArrayChunks, BatchRows, Chunks, Rows
+from cellmae.alignment.harmony import HarmonisedWells, harmonise, require_harmonypy
+from cellmae.alignment.steps import METHODS, BatchTransforms, Method, Steps, fit_steps
 from cellmae.alignment.storage import arrays_of, load_parts, save_parts
 from cellmae.errors import ConfigError, DataError
 from cellmae.files import digest_bytes
@@ -33,6 +35,8 @@ class Alignment:
         Provenance of the embeddings: ``model``, ``weights_digest``.
     steps, batches
         What was fitted, for all batches and for each.
+    harmonised
+        The wells of the fit as Harmony leaves them, where it was asked for.
     """
 
     method: str
@@ -42,44 +46,54 @@ class Alignment:
     source: Mapping[str, Any]
     steps: Steps = field(repr=False)
     batches: BatchTransforms = field(repr=False)
+    harmonised: HarmonisedWells | None = field(default=None, repr=False)
 
     @property
     def digest(self) -> str:
         """Digest of all fitted numbers."""
-        arrays = (array for part in (self.steps, self.batches) for array in arrays_of(part))
+        arrays = (array for part in self._parts.values() for array in arrays_of(part))
         return digest_bytes(*(array.tobytes() for array in arrays))
 
-    def transform(self, X: NDArray, batches: BatchRows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return principal and aligned coordinates of wells, in float64.
+    def stream(
+        self, adata: AnnData, chunks: Chunks | None = None
+    ) -> Iterator[tuple[Rows, NDArray, NDArray[np.float64], NDArray[np.float64]]]:
+        """Yield rows, embeddings, principal and aligned coordinates of wells, chunk by chunk.
 
         A batch of the fit is treated as in the fit. Centre, scale and covariance of any other are estimated
         from the wells given here, shrunk by what the fit knows about batches: give all its wells at once.
 
         Parameters
         ----------
-        X
-            Embeddings, shape (wells, features).
-        batches
-            Rows of the batches.
+        adata
+            Annotated wells.
+        chunks
+            Their embeddings, where ``adata`` holds none in ``X``.
 
-        Returns
-        -------
-        tuple
-            Shapes (wells, components) and (wells, dimensions).
+        Raises
+        ------
+        DataError
+            Features or weights of the embeddings are not those of the fit; with Harmony, wells that were not in it.
         """
-        X = np.asarray(X, dtype=np.float64)
+        self._check_source(adata)
+        chunks = chunks or ArrayChunks(np.asarray(adata.X))
+        harmonised = None if self.harmonised is None else self.harmonised.of(_names(adata))
+        batches = _batch_rows(adata, self.options["batch"], self.options.get("controls"))
         transforms = self.batches
         new = batches.without(transforms.names)
         if len(new.names):
-            _report_few_controls(new, self.method)
-            transforms = transforms.joined(self.steps.estimate(X, new))
-        return self.steps.transform(X, batches, transforms)
+            _report_few_controls(new, METHODS[self.method])
+            transforms = transforms.joined(self.steps.estimate(chunks, new))
+        for rows, X, coordinates, aligned in self.steps.transform(chunks, batches, transforms):
+            if harmonised is not None:
+                aligned = harmonised[rows].astype(np.float64)
+            _check_finite(aligned, adata, rows)
+            yield rows, X, coordinates, aligned
 
     def apply(self, adata: AnnData) -> AnnData:
         """Add ``obsm["X_pca"]`` and ``obsm["X_tvn"]`` (float32), PCA slots and provenance to ``adata``.
 
         ``X_pca`` holds the coordinates that whitening starts from: those of located batches with the methods
-        ``tvn`` and ``efaar``, of the embeddings as they are with ``none``, where ``X_tvn`` equals it.
+        ``tvn`` and ``efaar``, of the embeddings as they are with the others; with ``none`` ``X_tvn`` equals it.
 
         Returns
         -------
@@ -89,17 +103,28 @@ class Alignment:
         Raises
         ------
         DataError
-            Features or weights of the embeddings are not those of the fit.
+            As :meth:`stream`.
         """
-        self._check_source(adata)
-        coordinates, aligned = self.transform(np.asarray(adata.X), _batch_rows(adata, self.options["batch"]))
-        adata.obsm["X_pca"] = coordinates.astype(np.float32)
-        adata.obsm["X_tvn"] = aligned.astype(np.float32)
+        vectors = {key: np.empty((adata.n_obs, width), np.float32) for key, width in self.widths.items()}
+        for rows, _, coordinates, aligned in self.stream(adata):
+            vectors["X_pca"][rows] = coordinates
+            vectors["X_tvn"][rows] = aligned
+        adata.obsm.update(vectors)
+        return self.sign(adata)
+
+    def sign(self, adata: AnnData) -> AnnData:
+        """Add the PCA slots and the provenance to ``adata``, the same object, and leave its vectors alone."""
         axes = self.steps.axes
         adata.varm["PCs"] = axes.components.T.astype(np.float32)
         adata.uns["pca"] = {"variance": axes.variance, "variance_ratio": axes.variance_ratio}
         adata.uns["cellmae"] = {**adata.uns.get("cellmae", {}), **self.describe()}
         return adata
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Length of the vectors in ``obsm``, by key."""
+        components, dimensions = self.steps.whitening.matrix.shape
+        return {"X_pca": components, "X_tvn": dimensions}
 
     def _check_source(self, adata: AnnData) -> None:
         if tuple(adata.var_names) != self.features:
@@ -121,8 +146,8 @@ class Alignment:
             "version": VERSION,
             "method": self.method,
             "options": dict(self.options),
-            "components": len(self.steps.axes.components),
-            "dimensions": self.steps.whitening.matrix.shape[1],
+            "components": self.widths["X_pca"],
+            "dimensions": self.widths["X_tvn"],
             **(self._borrowing() if self.method == "tvn" else {}),
             "fit_plates": list(self.plates),
             "fit_digest": self.digest,
@@ -130,9 +155,14 @@ class Alignment:
 
     def _borrowing(self) -> dict[str, float]:
         return {
-            "centre_weight_of_own_controls": float(self.batches.own_weight.mean()),
+            "centre_weight_of_own_controls": float(self.batches.places.own_weight.mean()),
             "whitening_weight_of_all_wells": self.steps.whitening.borrowed,
         }
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        parts = {"steps": self.steps, "batches": self.batches, "harmonised": self.harmonised}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def save(self, path: str | Path) -> None:
         """Write the alignment to an HDF5 file, atomically."""
@@ -141,7 +171,7 @@ class Alignment:
             version=VERSION,
             header={"method": self.method, "options": self.options, "source": self.source},
             names={"features": self.features, "plates": self.plates},
-            parts={"steps": self.steps, "batches": self.batches},
+            parts=self._parts,
         )
 
     @classmethod
@@ -151,7 +181,15 @@ class Alignment:
 
 
 def fit_alignment(
-    adata: AnnData, *, method: str = "tvn", pca: int = 128, batch: str = "batch", standardise: str = "batch"
+    adata: AnnData,
+    chunks: Chunks | None = None,
+    *,
+    method: str = "tvn",
+    pca: int = 128,
+    batch: str = "batch",
+    standardise: str = "batch",
+    controls: Sequence[str] = (),
+    harmony: bool = False,
 ) -> Alignment:
     """Fit an alignment on annotated wells.
 
@@ -160,35 +198,42 @@ def fit_alignment(
     adata
         Wells as :func:`~cellmae.alignment.annotate` returns them: embeddings in ``X``; ``role``, ``plate``
         and the batch column in ``obs``.
+    chunks
+        The embeddings, where ``adata`` holds none in ``X``; read three times.
     method
-        ``tvn``, ``efaar`` or ``none``: see :data:`~cellmae.alignment.METHODS`.
+        ``tvn``, ``efaar``, ``pca-cs`` or ``none``: see :data:`~cellmae.alignment.METHODS`.
     pca
         Number of principal components; fewer where wells, features or their rank are fewer.
     batch
-        Column of ``obs`` whose values are brought together: ``batch`` or ``plate``.
+        Column of ``obs`` whose values are brought together.
     standardise
         Method ``efaar`` only: ``batch`` centres and scales the wells of each batch before PCA, ``none``
         leaves them.
+    controls
+        Perturbations whose negative controls count; those of all by default.
+    harmony
+        Whether Harmony follows. It keeps all aligned wells in memory, and no later well can be aligned.
 
     Raises
     ------
     ConfigError
-        Unknown method, batch column or way to standardise.
+        Unknown method, batch column, control or way to standardise; harmonypy is not installed.
     DataError
-        Fewer than two wells, or no negative control where the method needs them.
+        Fewer than two wells, or too few negative controls for the method.
     """
     recipe = _recipe(method, standardise)
-    if batch not in adata.obs:
-        raise ConfigError(f"alignments.*.batch: no column {batch!r} among {listing(adata.obs.columns)}")
+    if harmony:
+        require_harmonypy()
     if adata.n_obs < 2:
         raise DataError(f"an alignment needs at least 2 wells and found {adata.n_obs}: embed more plates")
-    batches = _batch_rows(adata, batch)
-    if recipe.needs_controls:
-        _require_controls(batches, method)
-        _report_few_controls(batches, method)
-    X = np.asarray(adata.X, dtype=np.float64)
-    steps = fit_steps(X, batches, recipe, components=pca)
+    _check_columns(adata, batch, controls)
+    batches = _batch_rows(adata, batch, controls)
+    _require_controls(batches, method)
+    _report_few_controls(batches, recipe)
+    chunks = chunks or ArrayChunks(np.asarray(adata.X))
+    steps, transforms = fit_steps(chunks, batches, recipe, components=pca)
     options = {"pca": pca, "batch": batch} | ({"standardise": standardise} if method == "efaar" else {})
+    options |= ({"controls": list(controls)} if controls else {}) | ({"harmony": True} if harmony else {})
     alignment = Alignment(
         method=method,
         options=options,
@@ -196,11 +241,14 @@ def fit_alignment(
         plates=tuple(sorted(adata.obs["plate"].astype(str).unique())),
         source=_source(adata),
         steps=steps,
-        batches=steps.estimate(X, batches),
+        batches=transforms,
     )
+    if harmony:
+        aligned = np.concatenate([aligned for *_, aligned in alignment.stream(adata, chunks)])
+        alignment = replace(alignment, harmonised=harmonise(aligned, batches, _names(adata)))
     logger.info(
         "alignment: %d wells, %d controls, %d batches; %s",
-        adata.n_obs, len(batches.all_controls), len(batches.names), alignment.describe(),
+        adata.n_obs, batches.is_control.sum(), len(batches.names), alignment.describe(),
     )  # fmt: skip
     return alignment
 
@@ -214,9 +262,43 @@ def _recipe(method: str, standardise: str) -> Method:
     return replace(recipe, fit_locator=fit_unmoved) if (method, standardise) == ("efaar", "none") else recipe
 
 
-def _batch_rows(adata: AnnData, batch: str) -> BatchRows:
-    controls = (adata.obs["role"] == "negative_control").to_numpy(dtype=bool)
-    return BatchRows.of(adata.obs[batch], controls)
+def _check_columns(adata: AnnData, batch: str, controls: Sequence[str]) -> None:
+    if batch not in adata.obs:
+        raise ConfigError(f"alignments.*.batch: no column {batch!r} among {listing(adata.obs.columns)}")
+    missing = adata.obs[batch].isna()
+    if missing.any():
+        raise ConfigError(
+            f"alignments.*.batch: column {batch!r} has no value for {missing.sum()} wells "
+            f"({listing(adata.obs_names[missing], 3)}): name one that all wells have"
+        )
+    if controls:
+        known = adata.obs.loc[adata.obs["role"] == "negative_control", "perturbation"].astype(str).unique()
+        unknown = sorted(set(controls) - set(known))
+        if unknown:
+            raise ConfigError(
+                f"alignments.*.controls: no negative control is named {listing(unknown)}; there are "
+                f"{listing(sorted(known)) or 'none'}"
+            )
+
+
+def _batch_rows(adata: AnnData, batch: str, controls: Sequence[str] | None) -> BatchRows:
+    chosen = adata.obs["role"] == "negative_control"
+    if controls:
+        chosen &= adata.obs["perturbation"].isin(controls)
+    return BatchRows.of(adata.obs[batch].astype(str), chosen.to_numpy(dtype=bool))
+
+
+def _check_finite(aligned: NDArray, adata: AnnData, rows: Rows) -> None:
+    broken = ~np.isfinite(aligned).all(axis=1)
+    if broken.any():
+        raise DataError(
+            f"embeddings of {broken.sum()} wells hold NaN or infinity ({listing(adata.obs_names[rows][broken])}): "
+            "cellmae.alignment.annotate leaves such wells out"
+        )
+
+
+def _names(adata: AnnData) -> NDArray[np.str_]:
+    return adata.obs_names.to_numpy(dtype=str)
 
 
 def _source(adata: AnnData) -> dict[str, Any]:
@@ -225,18 +307,22 @@ def _source(adata: AnnData) -> dict[str, Any]:
 
 
 def _require_controls(batches: BatchRows, method: str) -> None:
-    if not len(batches.all_controls):
+    found, needed = int(batches.is_control.sum()), METHODS[method].controls_needed
+    if found < needed:
+        advice = "use method tvn, which borrows from all wells" if found else "use method none"
         raise DataError(
-            f"no well of {len(batches.names)} batches is a negative control, which method {method} needs: "
-            "name them under screen.controls, or use method none"
+            f"method {method} needs at least {needed} negative controls and found {found} in "
+            f"{len(batches.names)} batches: name them under screen.controls, or {advice}"
         )
 
 
-def _report_few_controls(batches: BatchRows, method: str) -> None:
-    counts = np.array([len(rows) for rows in batches.controls])
-    for limit, text in ((0, "no negative control"), (1, "one negative control")):
+def _report_few_controls(batches: BatchRows, recipe: Method) -> None:
+    counts = batches.control_counts
+    texts = {0: "no negative control", 1: "one negative control"}
+    for limit in range(recipe.fewest_controls):
         few = batches.names[counts == limit]
-        if len(few) and method != "none":
+        if len(few):
+            text = texts.get(limit, f"{limit} negative controls")
             logger.warning(
                 "%d of %d batches have %s and borrow from the others: %s", len(few), len(counts), text, listing(few)
             )

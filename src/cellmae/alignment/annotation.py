@@ -1,22 +1,44 @@
 """Embeddings of plates and annotations of wells, joined into one table of wells."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from numpy.typing import NDArray
 
+from cellmae.alignment.chunks import PlateChunks
 from cellmae.errors import DataError
 from cellmae.files import digest_bytes
-from cellmae.logging import logger
+from cellmae.logging import logger, progress
 from cellmae.screen.listing import listing
 
 KEY = ["plate", "well"]
 ROLES = ("treatment", "negative_control", "positive_control")
 
 
-def annotate(embeddings: Sequence[AnnData], wells: Sequence[pd.DataFrame]) -> AnnData:
+class Plate(Protocol):
+    """Embeddings of a plate: an AnnData, or a file that is read as far as it is asked for."""
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """A row a well, with ``plate`` and ``well``."""
+
+    @property
+    def var_names(self) -> pd.Index:
+        """Names of the features."""
+
+    @property
+    def uns(self) -> Mapping[str, Any]:
+        """Provenance under ``cellmae``."""
+
+    @property
+    def X(self) -> Any:  # noqa: N802
+        """Embeddings, shape (wells, features)."""
+
+
+def annotate(embeddings: Sequence[Plate], wells: Sequence[pd.DataFrame]) -> AnnData:
     """Join the embeddings of plates with the annotations of their wells.
 
     Parameters
@@ -40,63 +62,97 @@ def annotate(embeddings: Sequence[AnnData], wells: Sequence[pd.DataFrame]) -> An
     DataError
         Embeddings of different models or widths, a well twice, or no well left.
     """
-    _check_same_model(embeddings)
-    X = np.vstack([np.asarray(plate.X, dtype=np.float32) for plate in embeddings])
-    measured = pd.concat([plate.obs for plate in embeddings], ignore_index=True)
+    adata, chunks = annotate_apart(embeddings, wells)
+    adata.X = np.concatenate([chunks.read(number) for number in range(len(embeddings))])
+    return adata
+
+
+def annotate_apart(embeddings: Sequence[Plate], wells: Sequence[pd.DataFrame]) -> tuple[AnnData, PlateChunks]:
+    """Do as :func:`annotate`, but leave ``X`` where it is: it is read plate by plate, and checked once."""
     annotations = pd.concat(wells, ignore_index=True)
-    _check_unique(measured, "embeddings")
     _check_unique(annotations, "annotations")
     annotations = annotations[annotations["role"].isin(ROLES)]
-
-    own = [column for column in measured if column in KEY or column not in annotations]
-    table = measured[own].astype(dict.fromkeys(KEY, str))
+    table, finite = _measured(embeddings, annotations)
+    _check_unique(table, "embeddings")
+    ends = np.cumsum([len(own) for own in finite])[:-1]
     table = table.merge(annotations, on=KEY, how="left", validate="one_to_one")
     annotated = table["role"].notna().to_numpy()
-    finite = np.isfinite(X).all(axis=1)
-    kept = annotated & finite
+    kept = annotated & np.concatenate(finite)
     counts = {
         "kept": int(kept.sum()),
         "unannotated": int((~annotated).sum()),
-        "not_finite": int((annotated & ~finite).sum()),
+        "not_finite": int((annotated & ~kept).sum()),
         "not_embedded": len(annotations) - int(annotated.sum()),
     }
     if not kept.any():
         raise DataError(f"no well has both a finite embedding and an annotation: {_sentence(counts)}")
     logger.info("wells: %s", _sentence(counts))
     if counts["not_finite"]:
-        lost = table.loc[annotated & ~finite, KEY].agg("_".join, axis=1)
+        lost = table.loc[annotated & ~kept, KEY].agg("_".join, axis=1)
         logger.warning("embeddings with NaN or infinity dropped: %s", listing(lost))
 
-    table, X = table[kept], X[kept]
+    table = table[kept]
     table.index = pd.Index(table["plate"] + "_" + table["well"])
-    adata = AnnData(X, obs=_categorical(table), var=pd.DataFrame(index=embeddings[0].var_names))
+    features = embeddings[0].var_names
+    adata = AnnData(obs=_categorical(table), var=pd.DataFrame(index=features))
     adata.obsm["spatial"] = table[["column", "row"]].to_numpy(dtype=np.float32)
     adata.uns["cellmae"] = {**embeddings[0].uns.get("cellmae", {}), "wells": counts}
-    return adata
+    readers = [_reader(plate) for plate in embeddings]
+    return adata, PlateChunks(readers, np.split(kept, ends), len(features))
+
+
+def _measured(embeddings: Sequence[Plate], annotations: pd.DataFrame) -> tuple[pd.DataFrame, list[NDArray[np.bool_]]]:
+    """Return the wells of all plates, less the columns that annotations know better, and which are finite."""
+    tables, finite = [], []
+    first = _Source(embeddings[0])
+    for plate in progress(embeddings, description="alignment: wells", unit="plate"):
+        table = plate.obs
+        first.check(plate, table)
+        own = [column for column in table if column in KEY or column not in annotations]
+        tables.append(table[own].astype(dict.fromkeys(KEY, str)))
+        finite.append(np.isfinite(plate.X).all(axis=1))
+    return pd.concat(tables, ignore_index=True), finite
+
+
+def _reader(plate: Plate) -> Callable[[], NDArray]:
+    return lambda: np.asarray(plate.X, dtype=np.float32)
 
 
 def digest_wells(adata: AnnData) -> str:
     """Return the digest of what a table of wells or perturbations holds: names, annotations and vectors."""
     vectors = [np.ascontiguousarray(adata.obsm[key]) for key in sorted(adata.obsm)]
-    arrays = (array.tobytes() for array in (np.ascontiguousarray(adata.X), *vectors))
-    return digest_bytes(adata.obs.to_csv().encode(), *arrays)
+    arrays = (np.ascontiguousarray(adata.X), *vectors)
+    return combine_digests(adata.obs, [digest_bytes(array.data) for array in arrays])
 
 
-def _check_same_model(embeddings: Sequence[AnnData]) -> None:
-    first = embeddings[0]
-    for plate in embeddings:
-        for what, ours, theirs in (
-            ("weights", _provenance(first, "weights_digest"), _provenance(plate, "weights_digest")),
-            ("model", _provenance(first, "model"), _provenance(plate, "model")),
-            ("features", list(first.var_names), list(plate.var_names)),
-        ):
-            if ours != theirs:
-                names = " and ".join(str(adata.obs["plate"].iloc[0]) for adata in (first, plate))
-                raise DataError(f"the plates {names} were embedded with different {what}: embed them again")
+def combine_digests(obs: pd.DataFrame, vectors: Sequence[str]) -> str:
+    """Return what :func:`digest_wells` returns, from the digests of ``X`` and of ``obsm`` in the order of its keys."""
+    table = pd.util.hash_pandas_object(obs, index=True).to_numpy()
+    return digest_bytes("\n".join([*map(str, obs), *vectors]).encode(), table.tobytes())
 
 
-def _provenance(adata: AnnData, key: str) -> Any:
-    return adata.uns.get("cellmae", {}).get(key)
+class _Source:
+    """What the plates of one alignment have in common: model, weights and features."""
+
+    def __init__(self, plate: Plate) -> None:
+        self.name, self.facts = _facts(plate, plate.obs)
+
+    def check(self, plate: Plate, obs: pd.DataFrame) -> None:
+        name, facts = _facts(plate, obs)
+        for what, ours in self.facts.items():
+            if ours != facts[what]:
+                raise DataError(
+                    f"the plates {self.name} and {name} were embedded with different {what}: embed them again"
+                )
+
+
+def _facts(plate: Plate, obs: pd.DataFrame) -> tuple[str, dict[str, Any]]:
+    provenance = plate.uns.get("cellmae", {})
+    return str(next(iter(obs["plate"]), "without wells")), {
+        "weights": provenance.get("weights_digest"),
+        "model": provenance.get("model"),
+        "features": list(plate.var_names),
+    }
 
 
 def _check_unique(table: pd.DataFrame, what: str) -> None:

@@ -8,12 +8,12 @@ combination; with errors estimated by moments as in DerSimonian and Laird 1986, 
 The spread of a batch is shrunk towards that of all batches by the same reasoning.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmae.alignment.moments import BatchRows, Moments, batch_moments, constant_features
+from cellmae.alignment.moments import BatchMoments, Moments, constant_features
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Locations:
     centre: NDArray[np.float64]
     scale: NDArray[np.float64]
     own_weight: NDArray[np.float64]
+
+    def joined(self, other: "Locations") -> "Locations":
+        """Return the batches of both."""
+        names = [field.name for field in fields(self)]
+        return Locations(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -59,22 +64,13 @@ class Centring:
     control_variance: NDArray[np.float64]
     ratio_variance: float
 
-    def locate(self, X: NDArray, batches: BatchRows) -> Locations:
-        """Return centre and scale of each batch.
-
-        Parameters
-        ----------
-        X
-            Embeddings, shape (wells, features).
-        batches
-            Rows of the batches to locate.
-        """
-        units = X / self.unit
-        everything, control = batch_moments(units, batches.wells), batch_moments(units, batches.controls)
-        weight = self._own_weight(everything.count, control.count)
-        borrowed = everything.mean - self.offset
-        centre = borrowed + weight[:, None] * (control.mean - borrowed)
-        scale = self._scale(control)
+    def locate(self, moments: BatchMoments) -> Locations:
+        """Return centre and scale of each batch."""
+        wells, controls = (group.moved(np.zeros(1), self.unit) for group in (moments.wells, moments.controls))
+        weight = self._own_weight(wells.count, controls.count)
+        borrowed = wells.mean - self.offset
+        centre = borrowed + weight[:, None] * (controls.mean - borrowed)
+        scale = self._scale(controls)
         return Locations(centre * np.where(np.isinf(self.unit), 0, self.unit), scale * self.unit, weight)
 
     def _own_weight(self, wells: NDArray, controls: NDArray) -> NDArray[np.float64]:
@@ -94,19 +90,19 @@ class Centring:
         return np.sqrt(1 + weight[:, None] * (ratio - 1))
 
 
-def fit_centring(X: NDArray, batches: BatchRows) -> Centring:
+def fit_centring(moments: BatchMoments) -> Centring:
     """Fit what batches have in common; at least one batch has a control."""
-    unit = _unit(X, batch_moments(X, batches.wells))
-    units = X / unit
-    everything, control = batch_moments(units, batches.wells), batch_moments(units, batches.controls)
-    control_variance = control.pooled_variance() if control.freedom.any() else everything.pooled_variance()
-    offset, offset_variance = _offset(everything, control, control_variance.mean())
-    return Centring(unit, offset, offset_variance, control_variance, _ratio_variance(control, control_variance))
+    unit = _unit(moments.wells)
+    wells, controls = (group.moved(np.zeros(1), unit) for group in (moments.wells, moments.controls))
+    control_variance = controls.pooled_variance() if controls.freedom.any() else wells.pooled_variance()
+    offset, offset_variance = _offset(wells, controls, control_variance.mean())
+    return Centring(unit, offset, offset_variance, control_variance, _ratio_variance(controls, control_variance))
 
 
-def _unit(X: NDArray, everything: Moments) -> NDArray[np.float64]:
-    deviation = np.sqrt(everything.pooled_variance()) if everything.freedom.any() else X.std(axis=0)
-    return np.where(constant_features(X, deviation), np.inf, deviation)
+def _unit(wells: Moments) -> NDArray[np.float64]:
+    variance = wells.pooled_variance() if wells.freedom.any() else wells.total_variance()
+    deviation = np.sqrt(variance)
+    return np.where(constant_features(wells.peak.max(axis=0), deviation), np.inf, deviation)
 
 
 def _offset(everything: Moments, control: Moments, noise: float) -> tuple[NDArray[np.float64], float]:
@@ -151,20 +147,29 @@ def _relative(variance: NDArray, reference: NDArray) -> NDArray[np.float64]:
 class Standardiser:
     """Every batch centred and scaled by all its wells, as EFAAR does before PCA; controls play no part."""
 
-    def locate(self, X: NDArray, batches: BatchRows) -> Locations:
+    def locate(self, moments: BatchMoments) -> Locations:
         """Return mean and deviation (divisor n) of each batch; constant features get an infinite scale."""
-        centre = np.stack([X[rows].mean(axis=0) for rows in batches.wells])
-        scale = np.stack([X[rows].std(axis=0) for rows in batches.wells])
-        pairs = zip(batches.wells, scale, strict=True)
-        constant = np.stack([constant_features(X[rows], deviation) for rows, deviation in pairs])
-        return Locations(centre, np.where(constant, np.inf, scale), np.zeros(len(batches.names)))
+        wells = moments.wells
+        scale = np.sqrt(wells.variance * (wells.freedom / wells.count)[:, None])
+        constant = constant_features(wells.peak, scale)
+        return Locations(wells.mean, np.where(constant, np.inf, scale), np.zeros(len(scale)))
 
 
 @dataclass(frozen=True)
 class Unmoved:
     """Batches stay where they are."""
 
-    def locate(self, X: NDArray, batches: BatchRows) -> Locations:
+    def locate(self, moments: BatchMoments) -> Locations:
         """Return centre zero and scale one for each batch."""
-        shape = (len(batches.names), X.shape[1])
-        return Locations(np.zeros(shape), np.ones(shape), np.zeros(len(batches.names)))
+        shape = moments.wells.mean.shape
+        return Locations(np.zeros(shape), np.ones(shape), np.zeros(shape[0]))
+
+
+def fit_standardiser(moments: BatchMoments) -> Standardiser:
+    """Return the locator that standardises each batch; there is nothing to fit."""
+    return Standardiser()
+
+
+def fit_unmoved(moments: BatchMoments) -> Unmoved:
+    """Return the locator that does nothing."""
+    return Unmoved()

@@ -1,28 +1,33 @@
-"""CORAL: the covariance of each batch's controls brought to a common one.
+"""What is done to each batch last: CORAL, which brings the covariance of its controls to the common one.
 
 Sun, Feng and Saenko 2016, *Return of Frustratingly Easy Domain Adaptation* (AAAI), on whitened coordinates,
-where the common covariance is the identity.
+where the common covariance is the identity. A batch of n controls changes n - 1 directions and scales all others
+alike, so that no matrix of dimensions x dimensions is needed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmae.alignment.linear import inverse_root
-from cellmae.alignment.moments import BatchRows, within_covariance
+from cellmae.alignment.linear import AffineMaps, control_directions
+from cellmae.alignment.moments import within_covariance
 
 EFAAR_RIDGE = 0.5
 """What ``tvn_on_controls`` of recursionpharma/EFAAR_benchmarking adds to every variance."""
+
+Controls = Sequence[NDArray[np.float64]]
+"""Whitened controls of each batch, shape (controls, dimensions)."""
 
 
 @dataclass(frozen=True)
 class NoCoral:
     """Batches keep their covariances."""
 
-    def matrices(self, T: NDArray, batches: BatchRows) -> NDArray[np.float64]:
-        """Return the identity for each batch, shape (batches, dimensions, dimensions)."""
-        return np.broadcast_to(np.eye(T.shape[1]), (len(batches.names), T.shape[1], T.shape[1]))
+    def maps(self, controls: Controls) -> AffineMaps:
+        """Return the identity for each batch."""
+        return _inverse_roots(np.ones(len(controls)), np.zeros(len(controls)), controls)
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,17 @@ class RidgeCoral:
     Attributes
     ----------
     pooled
-        Covariance of all controls of the fit, for batches with fewer than two.
+        Mean variance of all controls of the fit, for batches with fewer than two. Whitening on these controls has
+        made their covariance this multiple of the identity.
     """
 
-    pooled: NDArray[np.float64]
+    pooled: float
 
-    def matrices(self, T: NDArray, batches: BatchRows) -> NDArray[np.float64]:
-        """Return one matrix a batch, shape (batches, dimensions, dimensions)."""
-        ridge = EFAAR_RIDGE * np.eye(T.shape[1])
-        own = (within_covariance(T, [rows])[0] if len(rows) > 1 else self.pooled for rows in batches.controls)
-        return np.stack([inverse_root(covariance + ridge) for covariance in own])
+    def maps(self, controls: Controls) -> AffineMaps:
+        """Return the map of each batch."""
+        counts = np.array([len(own) for own in controls])
+        floor = np.where(counts > 1, EFAAR_RIDGE, self.pooled + EFAAR_RIDGE)
+        return _inverse_roots(floor, np.ones(len(controls)), controls)
 
 
 @dataclass(frozen=True)
@@ -64,38 +70,55 @@ class ShrunkCoral:
         total = self.spread * freedom + self.sampling
         return np.divide(self.spread * freedom, total, out=np.zeros(len(freedom)), where=total > 0)
 
-    def matrices(self, T: NDArray, batches: BatchRows) -> NDArray[np.float64]:
-        """Return one matrix a batch, shape (batches, dimensions, dimensions)."""
-        identity = np.eye(T.shape[1])
-        covariances, freedom = _covariances(T, batches)
-        pairs = zip(self.weights(freedom), covariances, strict=True)
-        return np.stack([inverse_root((1 - weight) * identity + weight * own) for weight, own in pairs])
+    def maps(self, controls: Controls) -> AffineMaps:
+        """Return the map of each batch."""
+        weights = self.weights(_freedom(controls))
+        return _inverse_roots(1 - weights, weights, controls)
 
 
-def fit_no_coral(T: NDArray, batches: BatchRows) -> NoCoral:
+def fit_no_coral(controls: Controls) -> NoCoral:
     """Return the correction that does nothing."""
     return NoCoral()
 
 
-def fit_ridge_coral(T: NDArray, batches: BatchRows) -> RidgeCoral:
-    """Fit EFAAR's CORAL on whitened wells ``T``."""
-    return RidgeCoral(np.cov(T[batches.all_controls], rowvar=False, ddof=1).reshape(T.shape[1], -1))
+def fit_ridge_coral(controls: Controls) -> RidgeCoral:
+    """Fit EFAAR's CORAL on whitened controls."""
+    return RidgeCoral(float(np.concatenate(controls).var(axis=0, ddof=1).mean()))
 
 
-def fit_shrunk_coral(T: NDArray, batches: BatchRows) -> ShrunkCoral:
+def fit_shrunk_coral(controls: Controls) -> ShrunkCoral:
     """Estimate by moments how much covariances differ between batches.
 
     The sampling deviation of a covariance P with n degrees of freedom from Gaussian wells is
     (tr(P^2) + tr(P)^2) / n in squared Frobenius norm.
     """
-    pooled, _ = within_covariance(T, batches.controls)
-    sampling = ((pooled**2).sum() + np.trace(pooled) ** 2) / T.shape[1]
-    covariances, freedom = _covariances(T, batches)
-    observed = ((covariances - pooled) ** 2).sum(axis=(1, 2)) / T.shape[1]
+    pooled, _ = within_covariance(controls)
+    squares = (pooled**2).sum()
+    sampling = (squares + np.trace(pooled) ** 2) / len(pooled)
+    freedom = _freedom(controls)
+    observed = np.array([_squared_distance(own, pooled, squares) for own in controls]) / len(pooled)
     excess = freedom @ observed - sampling * np.count_nonzero(freedom)
     return ShrunkCoral(float(max(excess, 0) / max(freedom.sum(), 1)), float(sampling))
 
 
-def _covariances(T: NDArray, batches: BatchRows) -> tuple[NDArray, NDArray]:
-    found = [within_covariance(T, [rows]) for rows in batches.controls]
-    return np.stack([covariance for covariance, _ in found]), np.array([freedom for _, freedom in found])
+def _squared_distance(own: NDArray, pooled: NDArray, squares: float) -> float:
+    """Return |C - P|^2 = |C|^2 - 2 <C, P> + |P|^2 for the covariance C of ``own``, by its smaller Gram matrix."""
+    if len(own) < 2:
+        return squares
+    centred = (own - own.mean(axis=0)) / np.sqrt(len(own) - 1)
+    gram = centred.T @ centred if len(own) > own.shape[1] else centred @ centred.T
+    return float((gram**2).sum() - 2 * ((centred @ pooled) * centred).sum() + squares)
+
+
+def _freedom(controls: Controls) -> NDArray[np.intp]:
+    return np.array([max(len(own) - 1, 0) for own in controls])
+
+
+def _inverse_roots(floor: NDArray, weight: NDArray, controls: Controls) -> AffineMaps:
+    """Return for each batch the inverse root of ``floor`` times the identity plus ``weight`` times its covariance."""
+    scale = 1 / np.sqrt(floor)
+    directions = []
+    for own, own_scale, own_floor, own_weight in zip(controls, scale, floor, weight, strict=True):
+        variance, basis = control_directions(own if own_weight > 0 else own[:0])
+        directions.append((1 / np.sqrt(own_floor + own_weight * variance) - own_scale, basis))
+    return AffineMaps.of_gains(scale, directions, controls[0].shape[1])

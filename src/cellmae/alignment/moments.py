@@ -4,51 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+from cellmae.alignment.chunks import BatchRows, Chunks, walk
+from cellmae.errors import DataError
+from cellmae.screen.listing import listing
 
 FLOAT32_NOISE = 1e-6
 """Deviation, relative to the largest value, below which a feature is constant but for float32 rounding."""
-
-
-@dataclass(frozen=True)
-class BatchRows:
-    """Row numbers of the wells of each batch, batches in sorted order.
-
-    Attributes
-    ----------
-    names
-        Shape (batches,).
-    wells, controls
-        For each batch the rows of all its wells, and of the negative controls among them.
-    """
-
-    names: NDArray[np.str_]
-    wells: Sequence[NDArray[np.intp]]
-    controls: Sequence[NDArray[np.intp]]
-
-    @classmethod
-    def of(cls, batches: Sequence[str] | pd.Series, controls: NDArray[np.bool_]) -> "BatchRows":
-        """Group wells by batch."""
-        names, codes = np.unique(np.asarray(batches, dtype=str), return_inverse=True)
-        order = np.argsort(codes, kind="stable")
-        wells = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-        return cls(names, wells, [rows[controls[rows]] for rows in wells])
-
-    def without(self, names: NDArray[np.str_]) -> "BatchRows":
-        """Return the batches that are not among ``names``."""
-        kept = np.flatnonzero(~np.isin(self.names, names)).tolist()
-        return BatchRows(self.names[kept], [self.wells[i] for i in kept], [self.controls[i] for i in kept])
-
-    @property
-    def all_controls(self) -> NDArray[np.intp]:
-        """Rows of the controls of all batches."""
-        return np.concatenate(list(self.controls))
-
-
-def constant_features(X: NDArray, deviation: NDArray) -> NDArray[np.bool_]:
-    """Tell which columns of ``X`` with standard deviation ``deviation`` hold nothing but rounding noise."""
-    return deviation <= FLOAT32_NOISE * np.abs(X).max(axis=0)
 
 
 @dataclass(frozen=True)
@@ -59,13 +22,14 @@ class Moments:
     ----------
     count
         Wells, shape (batches,).
-    mean, variance
-        Shape (batches, features).
+    mean, variance, peak
+        Shape (batches, features); ``peak`` is the largest absolute value.
     """
 
     count: NDArray[np.int64]
     mean: NDArray[np.float64]
     variance: NDArray[np.float64]
+    peak: NDArray[np.float64]
 
     @property
     def freedom(self) -> NDArray[np.int64]:
@@ -76,28 +40,90 @@ class Moments:
         """Return the variance within batches, pooled over them; zero where no batch has two wells."""
         return self.freedom @ self.variance / max(self.freedom.sum(), 1)
 
+    def total_mean(self) -> NDArray[np.float64]:
+        """Return the mean of the wells of all batches."""
+        return self.count @ self.mean / max(self.count.sum(), 1)
 
-def batch_moments(X: NDArray, groups: Sequence[NDArray[np.intp]]) -> Moments:
-    """Return the moments of the rows of ``X`` in each group."""
-    mean, variance = np.zeros((2, len(groups), X.shape[1]))
-    for batch, rows in enumerate(groups):
-        if len(rows):
-            mean[batch] = X[rows].mean(axis=0)
-        if len(rows) > 1:
-            variance[batch] = X[rows].var(axis=0, ddof=1)
-    return Moments(np.array([len(rows) for rows in groups]), mean, variance)
+    def total_variance(self) -> NDArray[np.float64]:
+        """Return the variance of the wells of all batches about their common mean, divisor n - 1."""
+        between = self.count @ np.square(self.mean - self.total_mean())
+        return (self.freedom @ self.variance + between) / max(self.count.sum() - 1, 1)
+
+    def moved(self, centre: NDArray, scale: NDArray) -> "Moments":
+        """Return the moments of wells less ``centre``, divided by ``scale``."""
+        mean = (self.mean - centre) / scale * (self.count > 0)[:, None]
+        return Moments(self.count, mean, self.variance / np.square(scale), np.abs(self.peak / scale))
 
 
-def within_covariance(X: NDArray, groups: Sequence[NDArray[np.intp]]) -> tuple[NDArray[np.float64], int]:
+@dataclass(frozen=True)
+class BatchMoments:
+    """Moments of all wells, and of the controls among them."""
+
+    wells: Moments
+    controls: Moments
+
+
+class _Sums:
+    """Moments of groups of wells that come in pieces, without a sum of squares about a far-off zero.
+
+    Pieces are put together as in Chan, Golub and LeVeque 1983, Am. Stat. 37.
+    """
+
+    def __init__(self, batches: int, features: int) -> None:
+        self.count = np.zeros(batches, dtype=np.int64)
+        self.mean, self.squares, self.peak = np.zeros((3, batches, features))
+
+    def add(self, batch: int, X: NDArray[np.float64]) -> None:
+        before, new = self.count[batch], len(X)
+        if new:
+            mean = X.mean(axis=0)
+            squares = np.einsum("ij,ij->j", deviations := X - mean, deviations)
+            step = mean - self.mean[batch]
+            self.count[batch] += new
+            self.mean[batch] += step * (new / self.count[batch])
+            self.squares[batch] += squares + np.square(step) * (before * new / self.count[batch])
+            self.peak[batch] = np.maximum(self.peak[batch], np.maximum(X.max(axis=0), -X.min(axis=0)))
+
+    def moments(self) -> Moments:
+        return Moments(self.count, self.mean, self.squares / np.maximum(self.count - 1, 1)[:, None], self.peak)
+
+
+def batch_moments(chunks: Chunks, batches: BatchRows) -> BatchMoments:
+    """Return the moments of each batch's wells, and of its controls, in one pass.
+
+    Raises
+    ------
+    DataError
+        A vector holds NaN or infinity.
+    """
+    wells, controls = (_Sums(len(batches.names), chunks.shape[1]) for _ in range(2))
+    for _, X, own in walk(chunks, batches):
+        for batch, rows in own.groups():
+            values = X[rows].astype(np.float64)
+            wells.add(batch, values)
+            controls.add(batch, values[own.is_control[rows]])
+    broken = ~np.isfinite(wells.peak).all(axis=1)
+    if broken.any():
+        raise DataError(
+            f"embeddings hold NaN or infinity in the batches {listing(batches.names[broken])}: "
+            "cellmae.alignment.annotate leaves such wells out"
+        )
+    return BatchMoments(wells.moments(), controls.moments())
+
+
+def constant_features(peak: NDArray, deviation: NDArray) -> NDArray[np.bool_]:
+    """Tell which features of largest absolute value ``peak`` hold nothing but rounding noise."""
+    return deviation <= FLOAT32_NOISE * peak
+
+
+def within_covariance(groups: Sequence[NDArray]) -> tuple[NDArray[np.float64], int]:
     """Return the covariance within groups, pooled over them, and its degrees of freedom.
 
-    Zero degrees of freedom come with a matrix of zeros.
+    Parameters
+    ----------
+    groups
+        Vectors of each group, shape (wells, dimensions). Zero degrees of freedom come with a matrix of zeros.
     """
-    scatter = np.zeros((X.shape[1], X.shape[1]))
-    freedom = 0
-    for rows in groups:
-        if len(rows) > 1:
-            centred = X[rows] - X[rows].mean(axis=0)
-            scatter += centred.T @ centred
-            freedom += len(rows) - 1
-    return scatter / max(freedom, 1), freedom
+    centred = np.concatenate([X - X.mean(axis=0) if len(X) else X for X in groups])
+    freedom = sum(max(len(X) - 1, 0) for X in groups)
+    return centred.T @ centred / max(freedom, 1), freedom

@@ -1,15 +1,20 @@
 """Files of plates in, files of the stage out: what the rules of the workflow call."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
+import h5py
+import numpy as np
 from anndata import AnnData
 
 from cellmae.alignment import VERSION
 from cellmae.alignment.alignment import Alignment, fit_alignment
-from cellmae.alignment.annotation import annotate, digest_wells
-from cellmae.embeddings import read_embeddings
-from cellmae.files import atomic_path, write_manifest
+from cellmae.alignment.annotation import annotate_apart, combine_digests
+from cellmae.alignment.chunks import PlateChunks
+from cellmae.embeddings import EmbeddingsFile
+from cellmae.files import DIGEST_BYTES, atomic_path, digest_bytes, write_manifest
 from cellmae.screen import read_wells
 
 
@@ -19,12 +24,11 @@ def fit_plates(
     *,
     fit: str | Path,
     manifest: str | Path,
-    method: str = "tvn",
-    pca: int = 128,
-    batch: str = "batch",
-    standardise: str = "batch",
+    **options: Any,
 ) -> None:
     """Fit an alignment on the plates given; write it, then its manifest.
+
+    Embeddings are read plate by plate, several times, and never held together.
 
     Parameters
     ----------
@@ -32,11 +36,11 @@ def fit_plates(
         Files of the stages embeddings and screen, one a plate.
     fit, manifest
         Files to write: ``.fit.h5`` and ``.fit.json``.
-    method, pca, batch, standardise
-        As in :func:`~cellmae.alignment.fit_alignment`.
+    options
+        Keywords of :func:`~cellmae.alignment.fit_alignment`.
     """
-    adata = _read_plates(embeddings, wells)
-    alignment = fit_alignment(adata, method=method, pca=pca, batch=batch, standardise=standardise)
+    adata, chunks = _read_plates(embeddings, wells)
+    alignment = fit_alignment(adata, chunks, **options)
     alignment.save(fit)
     facts = {key: value for key, value in alignment.describe().items() if key not in ("stage", "version")}
     digest = facts.pop("fit_digest")
@@ -51,34 +55,66 @@ def align_plates(
     *,
     fit: str | Path,
     output: str | Path,
-    manifest: str | Path,
+    manifest: str | Path | None = None,
 ) -> None:
-    """Apply a stored alignment to all plates given; write the aligned wells, then their manifest.
+    """Apply a stored alignment to plates, in the fit or not; write the aligned wells, then their manifest.
+
+    Works without Snakemake on the plates of any run, as long as they were embedded by the model of the fit. Batches
+    of the fit are treated as in the fit; those of others are placed by their own wells, and nothing is fitted anew.
+    Plates are read and written one at a time.
 
     Parameters
     ----------
     embeddings, wells
-        Files of the stages embeddings and screen, one a plate, in the fit or not.
+        Files of the stages embeddings and screen, one a plate; all plates of a batch that was not in the fit.
     fit
         File that :func:`fit_plates` wrote.
     output, manifest
-        Files to write: ``.h5ad`` and ``.json``.
+        Files to write: ``.h5ad`` and ``.json``, which lies beside it by default.
     """
     alignment = Alignment.load(fit)
-    adata = alignment.apply(_read_plates(embeddings, wells))
+    adata, chunks = _read_plates(embeddings, wells)
     with atomic_path(output) as partial:
-        adata.write_h5ad(partial)
+        digest = _write_aligned(partial, alignment, adata, chunks)
     write_manifest(
-        manifest,
+        manifest or Path(output).with_suffix(".json"),
         stage="alignment",
         version=VERSION,
-        digest=digest_wells(adata),
+        digest=digest,
         fit_digest=alignment.digest,
         wells=adata.uns["cellmae"]["wells"],
-        dimensions=alignment.steps.whitening.matrix.shape[1],
+        dimensions=alignment.widths["X_tvn"],
         plates=sorted(adata.obs["plate"].astype(str).unique()),
     )
 
 
-def _read_plates(embeddings: Sequence[str | Path], wells: Sequence[str | Path]) -> AnnData:
-    return annotate([read_embeddings(path) for path in embeddings], [read_wells(path) for path in wells])
+def _read_plates(embeddings: Sequence[str | Path], wells: Sequence[str | Path]) -> tuple[AnnData, PlateChunks]:
+    return annotate_apart([EmbeddingsFile(path) for path in embeddings], [read_wells(path) for path in wells])
+
+
+def _write_aligned(path: Path, alignment: Alignment, adata: AnnData, chunks: PlateChunks) -> str:
+    """Write wells with their vectors, plate by plate, and return their digest."""
+    alignment.sign(adata).write_h5ad(path)
+    widths = {"X": chunks.shape[1], **alignment.widths}
+    digests = {key: blake2b(digest_size=DIGEST_BYTES) for key in widths}
+    with h5py.File(path, "a") as file:
+        datasets = {
+            key: _create_array(file, key if key == "X" else f"obsm/{key}", (adata.n_obs, width))
+            for key, width in widths.items()
+        }
+        for rows, *vectors in alignment.stream(adata, chunks):
+            for (key, dataset), values in zip(datasets.items(), vectors, strict=True):
+                written = np.ascontiguousarray(values, dtype=np.float32)
+                dataset[rows] = written
+                digests[key].update(written.data)
+    other = {key: digest_bytes(np.ascontiguousarray(values).data) for key, values in adata.obsm.items()}
+    known = {key: state.hexdigest() for key, state in digests.items()} | other
+    return combine_digests(adata.obs, [known.pop("X"), *(known[key] for key in sorted(known))])
+
+
+def _create_array(file: h5py.File, name: str, shape: tuple[int, int]) -> h5py.Dataset:
+    """Create a float32 array as anndata's specification of its format, version 0.2.0 of arrays, wants it."""
+    dataset = file.create_dataset(name, shape, dtype=np.float32)
+    dataset.attrs["encoding-type"] = "array"
+    dataset.attrs["encoding-version"] = "0.2.0"
+    return dataset

@@ -10,9 +10,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmae.alignment.centring import Centring, Standardiser, Unmoved
+from cellmae.alignment.centring import Centring, Locations, Standardiser, Unmoved
 from cellmae.alignment.coral import NoCoral, RidgeCoral, ShrunkCoral
-from cellmae.alignment.linear import Axes
+from cellmae.alignment.harmony import HarmonisedWells
+from cellmae.alignment.linear import AffineMaps, Axes
+from cellmae.alignment.standardising import ControlStandardiser
 from cellmae.alignment.steps import BatchTransforms, Steps
 from cellmae.alignment.whitening import Whitening
 from cellmae.errors import DataError
@@ -20,8 +22,9 @@ from cellmae.files import atomic_path
 
 FORMAT = "cellmae alignment"
 LOCATORS = (Centring, Standardiser, Unmoved)
-CORALS = (NoCoral, RidgeCoral, ShrunkCoral)
-PARTS = {part.__name__: part for part in (*LOCATORS, *CORALS, Axes, BatchTransforms, Steps, Whitening)}
+CORRECTORS = (ControlStandardiser, NoCoral, RidgeCoral, ShrunkCoral)
+SHARED = (AffineMaps, Axes, BatchTransforms, HarmonisedWells, Locations, Steps, Whitening)
+PARTS = {part.__name__: part for part in (*LOCATORS, *CORRECTORS, *SHARED)}
 
 
 def arrays_of(part: Any) -> Iterator[NDArray]:
@@ -73,7 +76,13 @@ def load_parts(path: str | Path, *, newest: int) -> dict[str, Any]:
                 "this cellmae reads: update cellmae"
             )
         names = {name: tuple(texts.asstr()[:]) for name, texts in file["names"].items()}
-        parts = {name: _read(group) for name, group in file.items() if name != "names"}
+        try:
+            parts = {name: _read(group) for name, group in file.items() if name != "names"}
+        except (KeyError, TypeError):
+            raise DataError(
+                f"{path} is an alignment of version {file.attrs['version']}, which this cellmae (version {newest}) "
+                "does not read: delete it and run the stage alignment again"
+            ) from None
         return {**json.loads(file.attrs["header"]), **names, **parts}
 
 

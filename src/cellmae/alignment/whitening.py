@@ -4,15 +4,14 @@ Typical variation normalisation: Ando, McLean and Berndl 2017, *Improving Phenot
 High-Content Imaging Screens*, bioRxiv 161422.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellmae.alignment.linear import inverse_root, principal_axes, shrink, shrinkage_weight
-from cellmae.alignment.moments import BatchRows, within_covariance
-from cellmae.errors import DataError
+from cellmae.alignment.linear import RELATIVE_RANK, inverse_root, principal_axes, shrink, shrinkage_weight
+from cellmae.alignment.moments import within_covariance
 from cellmae.logging import logger
 
 FOLDS = 5
@@ -40,36 +39,61 @@ class Whitening:
 
     def apply(self, Y: NDArray) -> NDArray[np.float64]:
         """Return whitened coordinates, shape (wells, dimensions)."""
-        return (Y - self.shift) @ self.matrix
+        whitened = Y @ self.matrix
+        whitened -= self.shift @ self.matrix
+        return whitened
 
 
-def no_whitening(Y: NDArray, batches: BatchRows) -> Whitening:
+@dataclass(frozen=True)
+class Coordinates:
+    """What whitening needs to know of wells on the principal axes.
+
+    Attributes
+    ----------
+    controls
+        Coordinates of the controls of each batch, shape (controls, components) each.
+    variance
+        Along each axis, of the wells that the axes were fitted on, shape (components,).
+    covariance
+        Covariance of all wells within batches, shape (components, components).
+    freedom
+        Its degrees of freedom; zero where it was not asked for.
+    """
+
+    controls: Sequence[NDArray[np.float64]]
+    variance: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    freedom: int
+
+    def whitened(self, whitening: Whitening) -> Sequence[NDArray[np.float64]]:
+        """Return the whitened controls of each batch."""
+        return [whitening.apply(own) for own in self.controls]
+
+
+def no_whitening(wells: Coordinates) -> Whitening:
     """Return the identity."""
-    return Whitening(np.zeros(Y.shape[1]), np.eye(Y.shape[1]), 0.0)
+    components = len(wells.covariance)
+    return Whitening(np.zeros(components), np.eye(components), 0.0)
 
 
-def shrunk_whitening(Y: NDArray, batches: BatchRows) -> Whitening:
+def shrunk_whitening(wells: Coordinates) -> Whitening:
     """Whiten by the covariance of controls within batches, shrunk towards that of all wells.
 
     In coordinates that whiten all wells, the covariance of the controls is blended with a multiple of the
-    identity, which there *is* the covariance of all wells; :func:`borrowed_weight` chooses the weight.
-
-    Parameters
-    ----------
-    Y
-        Shape (wells, components), the controls of each batch around zero.
-    batches
-        Rows of the batches.
+    identity, which there *is* the covariance of all wells; :func:`borrowed_weight` chooses the weight. The controls
+    of each batch lie around zero.
     """
-    covariance, freedom = within_covariance(Y, batches.wells)
-    by_all = inverse_root(shrink(covariance, shrinkage_weight(covariance, freedom)))
-    covariance, _ = within_covariance(Y @ by_all, batches.controls)
-    borrowed = borrowed_weight(Y @ by_all, batches)
-    by_controls = inverse_root(shrink(covariance, borrowed)) if covariance.any() else np.eye(len(covariance))
-    return Whitening(np.zeros(Y.shape[1]), by_all @ by_controls, borrowed)
+    by_all = inverse_root(shrink(wells.covariance, shrinkage_weight(wells.covariance, wells.freedom)))
+    controls = [own @ by_all for own in wells.controls]
+    shift = np.zeros(len(by_all))
+    covariance, _ = within_covariance(controls)
+    if np.trace(covariance) <= RELATIVE_RANK * len(covariance):
+        return Whitening(shift, by_all, 1.0)
+    borrowed = borrowed_weight(controls)
+    return Whitening(shift, by_all @ inverse_root(shrink(covariance, borrowed)), borrowed)
 
 
-def borrowed_weight(Z: NDArray, batches: BatchRows) -> float:
+def borrowed_weight(controls: Sequence[NDArray]) -> float:
     """Choose on held-out controls how much of all wells' covariance to blend with that of the controls.
 
     Let the covariance of all wells be the identity and that of controls C, so that the effects of
@@ -80,36 +104,31 @@ def borrowed_weight(Z: NDArray, batches: BatchRows) -> float:
 
     Parameters
     ----------
-    Z
-        Wells in coordinates that whiten all of them, shape (wells, components).
-    batches
-        Rows of the batches.
+    controls
+        Those of each batch, in coordinates that whiten all wells, shape (controls, components).
 
     Returns
     -------
     float
         1, all wells alone, where controls are too few to hold any out.
     """
-    ratios = list(_held_out_ratios(Z, batches))
+    ratios = list(_held_out_ratios(controls))
     return float(WEIGHTS[np.mean(ratios, axis=0).argmax()]) if ratios else 1.0
 
 
-def _held_out_ratios(Z: NDArray, batches: BatchRows) -> Iterator[NDArray[np.float64]]:
+def _held_out_ratios(controls: Sequence[NDArray]) -> Iterator[NDArray[np.float64]]:
     """Yield for each fold of controls the ratio of :func:`borrowed_weight`, shape (weights,)."""
-    numbers = np.cumsum([0, *(len(rows) for rows in batches.controls)])
+    starts = np.cumsum([0, *(len(own) for own in controls)])[:-1]
     for fold in range(FOLDS):
-        held_out = [
-            (np.arange(len(rows)) + start) % FOLDS == fold
-            for rows, start in zip(batches.controls, numbers[:-1], strict=True)
-        ]
-        kept = [rows[~held] for rows, held in zip(batches.controls, held_out, strict=True)]
-        covariance, freedom = within_covariance(Z, kept)
+        held_out = [(np.arange(len(own)) + start) % FOLDS == fold for own, start in zip(controls, starts, strict=True)]
+        kept = [own[~held] for own, held in zip(controls, held_out, strict=True)]
+        covariance, freedom = within_covariance(kept)
         tests = [
-            (Z[rows[held]] - Z[others].mean(axis=0)) / np.sqrt(1 + 1 / len(others))
-            for rows, held, others in zip(batches.controls, held_out, kept, strict=True)
+            (own[held] - others.mean(axis=0)) / np.sqrt(1 + 1 / len(others))
+            for own, held, others in zip(controls, held_out, kept, strict=True)
             if len(others)
         ]
-        test = np.concatenate([np.empty((0, Z.shape[1])), *tests])
+        test = np.concatenate([controls[0][:0], *tests])
         if not (freedom and len(test) and covariance.any()):
             continue
         values, vectors = np.linalg.eigh(covariance)
@@ -119,27 +138,23 @@ def _held_out_ratios(Z: NDArray, batches: BatchRows) -> Iterator[NDArray[np.floa
         yield (metric.sum(axis=1) - control) / np.sqrt(np.square(metric).sum(axis=1))
 
 
-def control_whitening(Y: NDArray, batches: BatchRows) -> Whitening:
+def control_whitening(wells: Coordinates) -> Whitening:
     """Whiten as EFAAR does: standardise by all controls, rotate to their axes, standardise again.
 
     As in ``tvn_on_controls`` of recursionpharma/EFAAR_benchmarking, except that directions in which the
     controls do not vary are left out instead of being divided by rounding noise. There are such directions
     whenever controls do not outnumber components.
     """
-    control = Y[batches.all_controls]
-    if len(control) < 2:
-        raise DataError(
-            f"method efaar whitens on negative controls and found {len(control)} well: "
-            "annotate more controls, or use method tvn, which borrows from all wells"
-        )
-    mean, deviation = control.mean(axis=0), control.std(axis=0)
-    scale = np.where(deviation > 0, deviation, 1)
-    axes = principal_axes((control - mean) / scale)
-    spread = axes.project((control - mean) / scale).std(axis=0)
+    controls = np.concatenate(wells.controls)
+    mean, deviation = controls.mean(axis=0), controls.std(axis=0)
+    varies = np.square(deviation) > RELATIVE_RANK * wells.variance.max()
+    scale = np.where(varies, deviation, np.inf)
+    axes = principal_axes([(controls - mean) / scale], np.zeros_like(mean), wells=len(controls))
+    spread = np.sqrt(axes.variance * (1 - 1 / len(controls)))
     matrix = axes.components.T / np.where(spread > 0, spread, 1) / scale[:, None]
-    if len(axes.components) < Y.shape[1]:
+    if len(axes.components) < len(mean):
         logger.warning(
             "%d controls vary in %d of %d components: efaar keeps only these; method tvn would keep all",
-            len(control), len(axes.components), Y.shape[1],
+            len(controls), len(axes.components), len(mean),
         )  # fmt: skip
     return Whitening(mean, matrix, 0.0)

@@ -1,12 +1,16 @@
 """The AnnData of a plate's wells, and the manifest beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
+from anndata.io import read_elem
 
 from cellmae.embeddings import VERSION
 from cellmae.errors import DataError
@@ -70,8 +74,45 @@ def write_embeddings(
 
 def read_embeddings(path: str | Path) -> ad.AnnData:
     """Read the wells of a plate: ``X`` (wells, dim) float32, ``obs`` a row a well, where from in ``uns``."""
-    try:
+    with _damage_told(path):
         return ad.read_h5ad(path)
+
+
+@dataclass(frozen=True)
+class EmbeddingsFile:
+    """The wells of a plate on disk, of which each part is read when it is asked for, and nothing kept."""
+
+    path: str | Path
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """A row a well."""
+        return self._read("obs")
+
+    @property
+    def var_names(self) -> pd.Index:
+        """Names of the features."""
+        return self._read("var").index
+
+    @property
+    def uns(self) -> Mapping[str, Any]:
+        """Where the vectors come from."""
+        return self._read("uns")
+
+    @property
+    def X(self) -> np.ndarray:  # noqa: N802
+        """Shape (wells, dim), float32."""
+        return self._read("X")
+
+    def _read(self, part: str) -> Any:
+        with _damage_told(self.path), h5py.File(self.path) as file:
+            return read_elem(file[part])
+
+
+@contextmanager
+def _damage_told(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the stage embeddings for this plate") from None
     except (OSError, KeyError, ValueError) as error:
