@@ -114,23 +114,14 @@ def clean_wells(adata: AnnData, representation: str = "X_tvn", aliases: Aliases 
         "negative_control_wells": int((control & kept).sum()),
         "unnamed_wells": int(unnamed.sum()),
         "undefined_wells": int((~finite & ~unnamed).sum()),
+        "lost": sorted(set(name[~control & ~kept].dropna()) - set(name[~control & kept])),
     }
-    if not (kept & ~control).any():
-        raise DataError(
-            f"all {len(obs)} wells are negative controls or left out ({facts['unnamed_wells']} without a name, "
-            f"{facts['undefined_wells']} without a finite profile): a map needs perturbations"
-        )
-    lost = sorted(set(name[~control & ~unnamed & ~finite]) - set(name[~control & kept]))
-    if facts["unnamed_wells"] or facts["undefined_wells"]:
-        logger.warning(
-            "left out of the map: %d wells without a perturbation, %d without a finite profile; perturbations lost: %s",
-            facts["unnamed_wells"], facts["undefined_wells"], listing(lost) or "none",
-        )  # fmt: skip
+    _report_losses(facts, perturbed=int((kept & ~control).sum()))
     name = name.where(~control)
     if aliases is not None:
         name, renaming = _renamed(name, aliases)
         facts |= renaming
-    facts |= {"lost": lost, "case_variants": _case_variants(name)}
+    facts["case_variants"] = _case_variants(name)
     treatment = _stripped(obs["treatment"]).where(~control).fillna(name)
     plate = obs["plate"] if "plate" in obs else obs["batch"]
     table = pd.DataFrame({"role": obs["role"].astype(str), "batch": obs["batch"], "plate": plate})[kept]
@@ -142,6 +133,16 @@ def clean_wells(adata: AnnData, representation: str = "X_tvn", aliases: Aliases 
         table.reset_index(drop=True),
         facts,
     )
+
+
+def _report_losses(facts: dict[str, Any], *, perturbed: int) -> None:
+    counts = (
+        f"{facts['unnamed_wells']} wells without a perturbation, {facts['undefined_wells']} without a finite profile"
+    )
+    if not perturbed:
+        raise DataError(f"all wells are negative controls or left out ({counts}): a map needs perturbations")
+    if facts["unnamed_wells"] or facts["undefined_wells"]:
+        logger.warning("left out of the map: %s; perturbations lost: %s", counts, listing(facts["lost"]) or "none")
 
 
 def _stripped(names: pd.Series) -> pd.Series:
