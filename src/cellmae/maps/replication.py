@@ -11,6 +11,8 @@ from cellmae.maps.groups import NO_GROUP, Groups, random_sets
 from cellmae.maps.similarity import unit_vectors
 
 ROUNDING = 1e-9
+MOST_POOLED = 20_000
+"""Wells that null sets are drawn from; drawn at random where there are more."""
 LARGEST_SET = 1000
 """Wells of a set; perturbations with more are compared with sets of as many."""
 NULL_WELLS = 4_000_000
@@ -121,13 +123,17 @@ def _growing_sets(
     sizes = sizes[sizes <= len(pool)]
     if not len(sizes):
         return
-    members = pool[random_sets(np.random.default_rng(seed), len(pool), int(sizes.max()), draws)]
+    generator = np.random.default_rng(seed)
+    if len(pool) > MOST_POOLED:
+        pool = np.sort(generator.choice(pool, MOST_POOLED, replace=False))
+    units = unit_vectors(X[pool])
+    places = random_sets(generator, len(pool), int(sizes.max()), draws)
     sums = np.zeros((draws, X.shape[1]))
     for size in range(1, int(sizes.max()) + 1):
         count = min(draws, max(FEWEST_DRAWS, NULL_WELLS // size))
-        sums = sums[:count] + unit_vectors(X[members[:count, size - 1]])
+        sums = sums[:count] + units[places[:count, size - 1]]
         if size in sizes:
-            yield size, members[:count, :size], (np.square(sums).sum(axis=1) - size) / (size * (size - 1))
+            yield size, pool[places[:count, :size]], (np.square(sums).sum(axis=1) - size) / (size * (size - 1))
 
 
 def _places(own: NDArray[np.intp], groups: int) -> NDArray[np.intp]:

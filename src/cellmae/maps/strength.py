@@ -10,7 +10,7 @@ from cellmae.logging import logger
 from cellmae.maps.average_precision import activity
 from cellmae.maps.groups import Groups
 from cellmae.maps.magnitude import score_magnitude
-from cellmae.maps.replication import score_consistency
+from cellmae.maps.replication import MOST_POOLED, score_consistency
 from cellmae.maps.wells import Wells, directed
 
 UNEXPRESSED = -3.0
@@ -92,7 +92,7 @@ def score_perturbations(
     )
     counts = {
         "consistency_null": source,
-        "consistency_null_wells": len(pool),
+        "consistency_null_wells": min(len(pool), MOST_POOLED),
         "activity_controls": len(chosen),
         "controls": int(wells.control.sum()),
         "wells_without_direction": int((~pointing).sum()),
