@@ -13,14 +13,14 @@ from scipy.stats import rankdata
 from cellmae.alignment import digest_wells
 from cellmae.errors import ConfigError
 from cellmae.files import atomic_path, write_manifest
-from cellmae.genes import read_aliases, read_arms, read_expression, require_shared
+from cellmae.genes import Aliases, read_aliases, read_arms, read_expression, require_shared
 from cellmae.logging import logger
 from cellmae.maps import VERSION
 from cellmae.maps.groups import Groups
 from cellmae.maps.replication import mean_cosines
 from cellmae.maps.similarity import cosine_matrix, unit_vectors
 from cellmae.maps.strength import score_perturbations
-from cellmae.maps.wells import Aliases, Wells, clean_wells, read_aligned
+from cellmae.maps.wells import Wells, clean_wells, read_aligned
 
 COSINE_LIMIT = 4000
 """Perturbations up to which a map carries all its cosines (64 MB)."""

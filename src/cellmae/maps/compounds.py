@@ -5,7 +5,6 @@ Microscopy* (arXiv 2503.20158).
 """
 
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from cellmae.errors import DataError
+from cellmae.genes import Aliases
 from cellmae.maps.average_precision import expected_precision, random_precision
 from cellmae.maps.similarity import COSINE_DECIMALS, unit_vectors
 from cellmae.screen.listing import listing
@@ -30,14 +30,7 @@ TEXTS = ("compound", "gene", "treatment", "gene_symbol")
 SCORE_COLUMNS = ["compound", "average_precision", "chance", "positives", "negatives", "doses", "reason"]
 
 
-class Names(Protocol):
-    """Brings names of genes to those of the map, see ``cellmae.genes.Aliases``."""
-
-    def resolve(self, names: pd.Index) -> pd.Index:
-        """Return approved symbols, and other names as they are."""
-
-
-def read_potencies(path: str | Path, aliases: Names | None = None) -> pd.DataFrame:
+def read_potencies(path: str | Path, aliases: Aliases | None = None) -> pd.DataFrame:
     """Read which compounds hit which genes: columns ``compound``, ``gene`` and ``potency_nM``.
 
     The names that these have in :data:`RXRX3_CORE` will do. The lowest potency of a pair counts.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cellmae.errors import DataError
 from cellmae.files import atomic_path
-from cellmae.genes import read_aliases, read_arms
+from cellmae.genes import Aliases, read_aliases, read_arms
 from cellmae.logging import logger
 from cellmae.maps.aggregation import aggregate_wells
 from cellmae.maps.average_precision import sharing
@@ -28,7 +28,7 @@ from cellmae.maps.mixing import batch_purity, ilisi
 from cellmae.maps.proximity import COLUMNS as ARM_COLUMNS
 from cellmae.maps.proximity import MIN_GENES, proximity_bias
 from cellmae.maps.strength import MOST_REPLICATES
-from cellmae.maps.wells import Aliases, Wells, clean_wells, directed, read_aligned
+from cellmae.maps.wells import Wells, clean_wells, directed, read_aligned
 
 COLUMNS = [
     "score", "representation", "value", "ci_low", "ci_high", "chance", "p_value", "perturbations", "wells", "reason",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import anndata
 import h5py
@@ -13,21 +13,12 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from cellmae.errors import DataError
+from cellmae.genes import Aliases
 from cellmae.logging import logger
 from cellmae.maps.groups import Groups
 from cellmae.screen.listing import listing
 
 CONTROL = "negative_control"
-
-
-class Aliases(Protocol):
-    """Approved symbols of genes, see ``cellmae.genes``."""
-
-    def resolve(self, names: pd.Index) -> pd.Index:
-        """Return the approved symbols, and a name itself where it is unknown or ambiguous."""
-
-    def unmatched(self, names: pd.Index) -> pd.Index:
-        """Return the names that are unknown or ambiguous."""
 
 
 def read_aligned(path: str | Path, representations: Sequence[str] = ("X_tvn",)) -> AnnData:
