@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from cellmae.maps.average_precision import with_fdr
 from cellmae.maps.groups import NO_GROUP, Groups, random_sets
 from cellmae.maps.similarity import unit_vectors
+from cellmae.maps.wells import directed
 
 ROUNDING = 1e-9
 MOST_POOLED = 20_000
@@ -131,9 +132,11 @@ def _growing_sets(
     sums = np.zeros((draws, X.shape[1]))
     for size in range(1, int(sizes.max()) + 1):
         count = min(draws, max(FEWEST_DRAWS, NULL_WELLS // size))
-        sums = sums[:count] + units[places[:count, size - 1]]
+        sums = sums[:count]
+        sums += units[places[:count, size - 1]]
         if size in sizes:
-            yield size, pool[places[:count, :size]], (np.square(sums).sum(axis=1) - size) / (size * (size - 1))
+            squares = np.einsum("sd,sd->s", sums, sums)
+            yield size, pool[places[:count, :size]], (squares - size) / (size * (size - 1))
 
 
 def _places(own: NDArray[np.intp], groups: int) -> NDArray[np.intp]:
@@ -157,12 +160,7 @@ def _p_values(observed: NDArray, null: NDArray, members: NDArray[np.intp]) -> ND
     return (1 + reached) / (1 + total)
 
 
-def _direction_sums(X: NDArray, groups: Groups) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _direction_sums(X: NDArray, groups: Groups) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return for each group the sum of its unit vectors and how many there are."""
-
-    def directions(rows: NDArray) -> NDArray:
-        units = unit_vectors(rows)
-        return np.hstack([np.nan_to_num(units), np.isfinite(units).all(axis=1, keepdims=True)])
-
-    sums = groups.sums(X, transform=directions)
-    return sums[:, :-1], sums[:, -1]
+    pointing = groups.only(directed(X))
+    return pointing.sums(X, transform=unit_vectors), pointing.counts

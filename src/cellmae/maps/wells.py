@@ -42,8 +42,13 @@ def read_aligned(path: str | Path, representations: Sequence[str] = ("X_tvn",)) 
 
 
 def directed(X: NDArray) -> NDArray[np.bool_]:
-    """Tell which rows have a direction: those that are not zero, shape (rows,)."""
-    return np.asarray(X.any(axis=1), dtype=bool)
+    """Tell which rows have a direction: those that are finite and not zero, shape (rows,)."""
+    return np.asarray(X.any(axis=1), dtype=bool) & _finite(X)
+
+
+def _finite(X: NDArray) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):  # the sum of both infinities
+        return np.isfinite(X.sum(axis=1, dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,7 @@ def clean_wells(adata: AnnData, representation: str = "X_tvn", aliases: Aliases 
     """
     obs = adata.obs
     control = (obs["role"] == CONTROL).to_numpy()
-    with np.errstate(invalid="ignore"):  # the sum of both infinities
-        finite = np.isfinite(np.asarray(adata.obsm[representation]).sum(axis=1, dtype=np.float64))
+    finite = _finite(np.asarray(adata.obsm[representation]))
     name = _stripped(obs["perturbation"])
     unnamed = ~control & name.isna().to_numpy()
     kept = finite & ~unnamed
