@@ -32,6 +32,11 @@ include: "workflow/rules/maps.smk"  # one vector a perturbation, similarities, r
 include: "workflow/rules/report.smk"  # one page to read
 
 
+if config["publish"] is not None:
+
+    include: "workflow/rules/publish.smk"  # results copied into object storage
+
+
 rule all:
     default_target: True
     input:

@@ -4,7 +4,7 @@
 #   bash benchmarks/gpu.sh [part ...]      all parts by default
 #
 # Parts: machine tests training-s16 training-b16 training-b8 training-l16 training-l8 store embedding-16 embedding-8
-#        loading demo
+#        loading demo scaling
 #
 # Results go to $OUT (results/benchmarks by default): a log a part and, of the benchmarks, their rows as CSV.
 # $PYTHON is used as it is; by default .venv/bin/python. Where neither exists, python3 if it has torch, else a virtual
@@ -15,7 +15,7 @@ set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 PARTS=(machine tests training-s16 training-b16 training-b8 training-l16 training-l8 store embedding-16 embedding-8
-    loading demo)
+    loading demo scaling)
 LIMIT=590 # seconds a part
 OUT=${OUT:-results/benchmarks}
 PACKAGES=(torch triton timm transformers numpy pandas pyarrow zarr xarray tifffile imagecodecs lazy_loader yaml
@@ -53,7 +53,7 @@ needs() {
     store) echo torch timm transformers pandas lazy_loader zarr tifffile imagecodecs pyarrow ;;
     embedding-*) echo torch timm pandas lazy_loader anndata zarr ;;
     loading) echo torch zarr tifffile imagecodecs pyarrow lazy_loader ;;
-    demo) echo torch timm snakemake anndata scanpy zarr tifffile imagecodecs sklearn matplotlib ;;
+    demo | scaling) echo torch timm snakemake anndata scanpy zarr tifffile imagecodecs sklearn matplotlib ;;
     esac
 }
 
@@ -96,6 +96,19 @@ run_demo() {
     done
 }
 
+# As much of the study as fits; the next run goes on, a training at its last checkpoint.
+run_scaling() {
+    trap 'kill -TERM "$study" 2>/dev/null' TERM
+    timeout --signal=INT $((LIMIT - 60)) "$PYTHON" -m snakemake --cores all --keep-going \
+        --configfile configs/scaling.yaml &
+    study=$!
+    wait "$study" || echo "the study is not finished; run this part again"
+    mkdir -p "$OUT/scaling"
+    for file in results/scaling/maps/*.csv results/scaling/models/*/history.csv; do
+        [[ ! -e $file ]] || cp "$file" "$OUT/scaling/$(tr / - <<<"${file#results/scaling/}")"
+    done
+}
+
 run() {
     case $1 in
     machine) run_machine ;;
@@ -110,6 +123,7 @@ run() {
     embedding-8) run_embedding "$1" B/8 L/8 ;;
     loading) "$PYTHON" benchmarks/loading_speed.py --workers 4 --csv "$OUT/loading.csv" ;;
     demo) run_demo ;;
+    scaling) run_scaling ;;
     esac
 }
 

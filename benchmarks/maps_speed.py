@@ -64,11 +64,10 @@ def normalise(adata: AnnData) -> np.ndarray:
     batches = BatchRows.of(adata.obs["batch"], adata.obs["role"] == "negative_control")
     groups = list(batches.groups())
     controls = [X[rows][batches.is_control[rows]] for _, rows in groups]
-    wells = Coordinates(controls, X[:, :1].var(axis=0), np.zeros((0, 0)), 0)
-    whitening = control_whitening(wells)
-    white = wells.whitened(whitening)
-    maps = fit_ridge_coral(white).maps(white)
+    whitening = control_whitening(Coordinates(controls, X[:, :1].var(axis=0), np.zeros((0, 0)), 0))
     aligned = whitening.apply(X)
+    white = [aligned[rows][batches.is_control[rows]] for _, rows in groups]
+    maps = fit_ridge_coral(white).maps(white)
     for batch, rows in groups:
         aligned[rows] = maps.apply(batch, aligned[rows])
     return aligned
@@ -87,13 +86,13 @@ def normalise_by_peer(adata: AnnData) -> np.ndarray:
 PARTS: Mapping[str, Callable[[argparse.Namespace], Iterator[Contest]]] = {"tvn": tvn}
 
 
-def rows_of(contest: Contest, rounds: int) -> list[Row]:
+def rows_of(contest: Contest, args: argparse.Namespace) -> list[Row]:
     """Let the contestants take turns and compare each with the first."""
     present = {name: work for name, work in contest.contestants.items() if find_spec(name.split(",")[0])}
     costs: dict[str, list[Cost]] = {name: [] for name in present}
-    for _ in range(rounds):
+    for _ in range(args.rounds):
         for name, work in present.items():
-            costs[name].append(cost_of(work))
+            costs[name].append(cost_of(work, seconds=args.seconds))
     first = next(iter(costs.values()))
     return [
         {
@@ -116,6 +115,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--controls", type=float, default=0.2, help="share of the wells of a batch")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[128], help="384 takes the peer minutes")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=2.0, help="least length of a turn; shorter work is repeated")
     parser.add_argument("--csv", type=Path, help="file for the rows")
     return parser.parse_args()
 
@@ -125,7 +125,7 @@ def main() -> None:
     rows: list[Row] = []
     for part in args.parts:
         for contest in PARTS[part](args):
-            rows += rows_of(contest, args.rounds)
+            rows += rows_of(contest, args)
             report(rows, torch.device("cpu"), args.csv)
 
 

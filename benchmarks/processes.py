@@ -15,11 +15,17 @@ class Cost(NamedTuple):
     memory: float
 
 
-def cost_of(work: Callable[[], object]) -> Cost:
-    """Do the work once in a fork, which shares the data that are there, and starts at about 0.3 GB with them."""
+def cost_of(work: Callable[[], object], *, seconds: float = 0) -> Cost:
+    """Do the work in a fork, which has the data that are there, and again until ``seconds`` are over.
+
+    Returns
+    -------
+    Cost
+        Of one piece of work; memory counts what the fork began with, imports and data.
+    """
     context = multiprocessing.get_context("fork")
     costs = context.SimpleQueue()
-    process = context.Process(target=_work, args=(work, costs))
+    process = context.Process(target=_work, args=(work, seconds, costs))
     process.start()
     process.join()
     if process.exitcode:
@@ -27,8 +33,10 @@ def cost_of(work: Callable[[], object]) -> Cost:
     return costs.get()
 
 
-def _work(work: Callable[[], object], costs: Any) -> None:
-    start, cpu = time.perf_counter(), time.process_time()
-    work()
-    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+def _work(work: Callable[[], object], seconds: float, costs: Any) -> None:
+    start, cpu, pieces = time.perf_counter(), time.process_time(), 0
+    while not pieces or time.perf_counter() - start < seconds:
+        work()
+        pieces += 1
+    wall, cpu = (time.perf_counter() - start) / pieces, (time.process_time() - cpu) / pieces
     costs.put(Cost(wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))

@@ -4,7 +4,7 @@ import pytest
 
 from cellmae.errors import ConfigError
 from cellmae.files import write_manifest
-from cellmae.fitted import embedded_alike, fitted_plates, remember_plates
+from cellmae.fitted import embedded_alike, fitted_plates, remember_plates, spread_plates
 
 
 @pytest.fixture
@@ -39,6 +39,17 @@ def test_listed_plates_come_first(record):
     assert plates_of_a_fit(record, ["a"], listed=["b"], kept=["b"]) == ["b"]
     with pytest.raises(ConfigError, match=r"^models.mae.plates: found 'c', expected plates among a, b$"):
         plates_of_a_fit(record, ["a", "b"], listed=["a", "c"])
+
+
+def test_some_plates_come_evenly_from_all_batches_and_stay_the_same(record):
+    batches = {"a1": "a", "a2": "a", "a3": "a", "b1": "b", "b2": "b"}
+    assert spread_plates(record, batches, 1, key="models.mae") == ["a1"]
+    assert spread_plates(record, batches, 4, key="models.mae") == ["a1", "a2", "b1", "b2"]
+    with pytest.raises(ConfigError, match=r"^models.mae.plates: found 6, expected at most 5, as many as there are$"):
+        spread_plates(record, batches, 6, key="models.mae")
+    remember_plates(record, ["a2", "a3", "validation"])
+    assert spread_plates(record, batches, 2, key="models.mae") == ["a2", "a3"]
+    assert spread_plates(record, batches, 3, key="models.mae") == ["a1", "a2", "b1"]
 
 
 def test_plates_of_other_weights_are_left_out(tmp_path):

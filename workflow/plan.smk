@@ -14,8 +14,8 @@ import cellmae.screen.fetching
 from cellmae.alignment.harmony import require_harmonypy
 from cellmae.errors import CellmaeError
 from cellmae.files import read_manifest
-from cellmae.fitted import fitted_plates, without_validation
-from cellmae.models import FAMILIES, read_model
+from cellmae.fitted import fitted_plates, spread_plates, without_validation
+from cellmae.models import FAMILIES, read_model, with_points
 from cellmae.models.families import check_spec, has_blocks, weight_files
 from cellmae.pretraining.plan import Plan
 
@@ -29,16 +29,32 @@ def any_of(names):
 
 def training_plates(model):
     """Return the plates that a model is trained on, see `cellmae.fitted`."""
+    record = f"{RESULTS}/models/{model}/plates.json"
     plates = fitted_plates(
-        f"{RESULTS}/models/{model}/plates.json",
+        record,
         PLATES,
         key=f"models.{model}",
-        listed=MODELS[model]["plates"],
+        listed=listed_plates(
+            record,
+            MODELS[model]["plates"],
+            aside=MODELS[model]["validation_plates"],
+            key=f"models.{model}",
+        ),
         refit=MODELS[model]["refit"],
         is_kept=has_tiles,
     )
     aside = MODELS[model]["validation_plates"]
     return without_validation(plates, aside, PLATES, key=f"models.{model}")
+
+
+def listed_plates(record, plates, *, key, aside=()):
+    """Return the plates that a configuration lists, or as many as it says, see `cellmae.fitted`."""
+    if not isinstance(plates, int):
+        return plates
+    batches = {
+        plate: PLATES[plate].batch for plate in PLATES if plate not in set(aside)
+    }
+    return spread_plates(record, batches, plates, key=key)
 
 
 def has_tiles(plate):
@@ -57,11 +73,14 @@ def fit_plates(model, alignment):
         files = (f"embeddings/{model}/{plate}.json", f"screen/{plate}.wells.parquet")
         return all(Path(RESULTS, file).exists() for file in files)
 
+    record = f"{RESULTS}/alignment/{model}/{alignment}.plates.json"
     plates = fitted_plates(
-        f"{RESULTS}/alignment/{model}/{alignment}.plates.json",
+        record,
         PLATES,
         key=f"alignments.{alignment}",
-        listed=ALIGNMENTS[alignment]["plates"],
+        listed=listed_plates(
+            record, ALIGNMENTS[alignment]["plates"], key=f"alignments.{alignment}"
+        ),
         refit=ALIGNMENTS[alignment]["refit"],
         is_kept=is_kept,
     )
@@ -129,9 +148,19 @@ def without_plates(spec):
     return {key: value for key, value in spec.items() if key not in other}
 
 
+def origin_files(wildcards):
+    """Return what a model is taken from that is not trained: another model of this run, files from elsewhere, or nothing."""
+    spec = MODELS[wildcards.model]
+    if spec["family"] == "point":
+        return f"{RESULTS}/models/{spec['of']}/model.yaml"
+    return weight_files(spec)
+
+
 def adapts(spec):
     """Say whether a model takes batch statistics from the plates that it embeds (AdaBN)."""
-    if spec["family"] == "saved":
+    if spec["family"] == "point":
+        spec = MODELS[spec["of"]]
+    elif spec["family"] == "saved":
         spec = read_model(spec["weights"])["spec"]
     return spec.get("adabn", False)
 
@@ -233,7 +262,7 @@ try:
         if AWAITED
         else cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
     )
-    MODELS = config["models"]
+    MODELS = with_points(config["models"])
     TRAINED = models_that("trained")
     MASKED = models_that("masked")
     LABELLED = models_that("labelled")

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from cellmae.errors import ConfigError
+from cellmae.study import with_study
 
 Schema = Mapping[str, Any]
 
@@ -72,7 +73,7 @@ def validate(config: Mapping[str, Any], schema: str | Path) -> dict[str, Any]:
         One line an error: the key's path, what was found, what is allowed.
     """
     definitions = yaml.safe_load(Path(schema).read_text())
-    completed = _complete(_expanded(config, ()), definitions, definitions)
+    completed = _complete(with_study(_expanded(config, ())), definitions, definitions)
     validator = Draft202012Validator(definitions)
     errors = sorted(validator.iter_errors(completed), key=lambda error: [str(key) for key in error.absolute_path])
     lines = [line for error in errors for line in _explain(error, definitions)]

@@ -1,6 +1,7 @@
 """What is fitted stays fitted: models and alignments remember the plates that they were fitted on."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from cellmae.errors import ConfigError
@@ -57,6 +58,38 @@ def fitted_plates(
     if refit or not Path(record).exists():
         return list(current)
     return usable(read_json(record)["plates"]) or list(current)
+
+
+def spread_plates(record: str | Path, batches: Mapping[str, str], count: int, *, key: str) -> list[str]:
+    """Choose some plates, evenly from all batches: those of the last fit, if they were as many.
+
+    Parameters
+    ----------
+    record
+        File written by :func:`remember_plates`.
+    batches
+        Experimental batch of each plate to choose from.
+    count
+        How many to choose.
+    key
+        Key of the model or alignment in the configuration, for messages.
+
+    Raises
+    ------
+    ConfigError
+        There are not as many plates.
+    """
+    if count > len(batches):
+        raise ConfigError(f"{key}.plates: found {count}, expected at most {len(batches)}, as many as there are")
+    remembered = read_json(record)["plates"] if Path(record).exists() else []
+    if len(kept := [plate for plate in remembered if plate in batches]) == count:
+        return kept
+    of_batch: dict[str, list[str]] = {}
+    for plate, batch in batches.items():
+        of_batch.setdefault(batch, []).append(plate)
+    in_turn = [plate for plates in zip_longest(*of_batch.values()) for plate in plates if plate is not None]
+    chosen = set(in_turn[:count])
+    return [plate for plate in batches if plate in chosen]
 
 
 def without_validation(

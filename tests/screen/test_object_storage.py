@@ -102,7 +102,29 @@ def rxrx3_core(root: Path) -> Screen:
     return {"layout": "rxrx3-core", "channels": ["a", "b"], "batch": "experiment", "controls": ["EMPTY_control"]}
 
 
-@pytest.mark.parametrize("make", [rxrx3, pattern, rxrx3_core])
+def ome_zarr(root: Path) -> Screen:
+    ngio = pytest.importorskip("ngio")
+    pixels = np.random.default_rng(0).integers(1, 250, (2, 80, 80)).astype(np.uint16)
+    plate = ngio.create_empty_plate(root / "P1.zarr", name="P1", ngff_version="0.5")
+    for column in (1, 2):
+        plate.add_image(row="A", column=column, image_path="0")
+        well = root / f"P1.zarr/A/{column:02d}/0"
+        ngio.create_ome_zarr_from_array(
+            well, pixels + column, pixelsize=0.5, levels=2, axes_names=list("cyx"), ngff_version="0.5", overwrite=True
+        )
+    (root / "map.csv").write_text("plate,well,perturbation\nP1,A1,DMSO\nP1,A2,x\n")
+    return {
+        "layout": "ome-zarr",
+        "channels": ["dna", "actin"],
+        "batch": "plate",
+        "controls": ["DMSO"],
+        "window": 40,
+        "plate_map": "map.csv",
+        "columns": {"plate": "plate"},
+    }
+
+
+@pytest.mark.parametrize("make", [rxrx3, pattern, rxrx3_core, ome_zarr])
 def test_the_same_comes_from_a_bucket_as_from_disk(make, folder, upload, tmp_path):
     folder.mkdir()
     local = make(folder) | {"root": str(folder)}

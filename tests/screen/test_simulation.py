@@ -93,6 +93,17 @@ def test_truth_of_complexes():
     )
 
 
+def test_graded_complexes_reach_from_strong_to_weak():
+    even, graded = (guide_phenotypes(genes=400, guides=1, strength=1.0, seed=0, weakest=w) for w in (1.0, 0.1))
+    lengths = [np.linalg.norm(truth[list(PHENOTYPES)], axis=1) for truth in (graded, even)]
+    acting = lengths[1] > 0
+    ratio = pd.Series(lengths[0][acting] / lengths[1][acting], index=even["perturbation"][acting]).round(9)
+    by_complex = ratio.groupby(screened_genes(400)["complex"].reindex(ratio.index).to_numpy())
+    assert (by_complex.nunique() == 1).all()
+    assert by_complex.first().min() < 0.15
+    assert by_complex.first().max() > 0.85
+
+
 @pytest.mark.parametrize(
     ("phenotype", "channel", "measure"),
     [

@@ -180,6 +180,53 @@ rule compare_models:
         "../scripts/compare_models.py"
 
 
+if config["study"]:
+
+    rule scale_models:
+        input:
+            maps=expand(
+                rules.build_map.output.manifest, model=MODELS, alignment=ALIGNMENTS
+            ),
+            pairs=expand(
+                rules.score_recall.output.pairs, model=MODELS, alignment=ALIGNMENTS
+            ),
+            probes=(
+                expand(
+                    rules.score_probe.output.errors, model=MODELS, alignment=ALIGNMENTS
+                )
+                if SIMULATED
+                else []
+            ),
+        output:
+            points=report(
+                f"{RESULTS}/maps/scaling.csv",
+                caption="../report/scaling.rst",
+                category="Maps",
+            ),
+            trends=f"{RESULTS}/maps/scaling_trends.csv",
+            gains=f"{RESULTS}/maps/scaling_gains.csv",
+        log:
+            f"{RESULTS}/logs/maps/scaling.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/maps/scaling.tsv"
+        conda:
+            "../../envs/maps.yaml"
+        threads: ALL_PLATES["threads"]
+        resources:
+            mem_mb=ALL_PLATES["mem_mb"],
+            runtime=60,
+        params:
+            version=cellmae.maps.VERSION,
+            models=f"{RESULTS}/models",
+            study=config["study"],
+            thresholds=config["maps"]["thresholds"],
+            resampling=RESAMPLING,
+        message:
+            "Relating scores to training compute"
+        script:
+            "../scripts/scale_models.py"
+
+
 rule maps:
     input:
         rules.compare_models.output.comparison,
@@ -188,4 +235,5 @@ rule maps:
             model=MODELS,
             alignment=ALIGNMENTS,
         ),
+        rules.scale_models.output.points if config["study"] else [],
     localrule: True

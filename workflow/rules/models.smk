@@ -67,7 +67,7 @@ use rule pretrain_model as train_classifier with:
 
 rule build_baseline:
     input:
-        lambda wildcards: weight_files(MODELS[wildcards.model]),
+        origin_files,
     output:
         record=f"{RESULTS}/models/{{model}}/model.yaml",
     log:

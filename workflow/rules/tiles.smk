@@ -19,6 +19,7 @@ rule tile_plate:
     resources:
         mem_mb=lambda wildcards, threads: 1000 + 250 * threads,
         runtime=120,
+        dask_scheduler=config["dask"]["scheduler"],  # no parameter: who does the work changes no result
     params:
         version=cellmae.tiles.VERSION,
         root=ROOT,

@@ -13,6 +13,7 @@ if __name__ == "__main__":
             "channels": snakemake.params.channels,
             "z": snakemake.params.z,
             "threads": snakemake.threads,
+            "scheduler": snakemake.resources.dask_scheduler,
             **snakemake.params.tiles,
         }
         if snakemake.rule == "restore_plate":

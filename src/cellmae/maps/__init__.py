@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "relationships": ["read_relationships"],
         "replicates": ["score_replicates"],
         "replication": ["consistency", "score_consistency"],
+        "scaling": ["scale_models"],
         "similarity": ["cosine_matrix", "unit_vectors"],
         "strength": ["score_perturbations"],
         "truth": ["oracle", "read_truth"],

@@ -51,11 +51,13 @@ class Architecture:
 SIZES = {
     # LayerScale starts deep networks near the identity; four blocks and 10^5 crops would not leave it.
     "tiny": Architecture(128, 4, 4, 64, 2, 4, drop_path=0.0, layer_scale=0.1),
+    "mini": Architecture(256, 6, 8, 128, 2, 4, drop_path=0.0, layer_scale=0.1),
     "small": Architecture(384, 12, 6, 512, 8, 16, drop_path=0.1, layer_scale=1e-4),
     "base": Architecture(768, 12, 12, 512, 8, 16, drop_path=0.1, layer_scale=1e-4),
     "large": Architecture(1024, 24, 16, 512, 8, 16, drop_path=0.3, layer_scale=1e-4),
 }
-"""``small``, ``base`` and ``large`` as in Kraus et al. 2023 (arXiv 2309.16064); ``tiny`` is for CPUs."""
+"""``small``, ``base`` and ``large`` as in Kraus et al. 2023 (arXiv 2309.16064); ``tiny`` and ``mini``, which is
+half-way to ``small``, are for CPUs."""
 
 OPENPHENOM_CROP, OPENPHENOM_CHANNELS, OPENPHENOM_DEPTH = 256, 11, 12
 """Edge in pixels of the crops that the published checkpoint takes, how many channels at most, and its blocks."""

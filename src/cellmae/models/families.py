@@ -167,7 +167,7 @@ def _features(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Mod
 
 
 def _saved(spec: Mapping[str, Any], channels: int, crop_size: int) -> "nn.Module":
-    raise ConfigError("models.family: 'saved' names another model, whose own family builds it")
+    raise ConfigError(f"models.family: '{spec['family']}' names another model, whose own family builds it")
 
 
 FAMILIES: dict[str, Family] = {
@@ -182,8 +182,25 @@ FAMILIES: dict[str, Family] = {
     "pretrained": Family(_pretrained, load=_load_pretrained),
     "openphenom": Family(_openphenom, any_channels=True, load=_load_openphenom),
     "saved": Family(_saved),
+    "point": Family(_saved),
     "features": Family(_features, needs_images=False),
 }
+
+
+def with_points(models: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return models and, after each that is trained, those that its ``points`` leave on the way.
+
+    A point is a model of the family ``point``, named after the model and the crops that it has seen.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, spec in models.items():
+        found[name] = dict(spec)
+        for crops in spec.get("points", ()):
+            point = f"{name}-at-{crops}"
+            if point in models:
+                raise ConfigError(f"models.{point}: this is what a point of {name} is called; choose another name")
+            found[point] = {"family": "point", "of": name, "crops": crops}
+    return found
 
 
 def family_of(spec: Mapping[str, Any]) -> Family:

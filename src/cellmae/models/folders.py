@@ -118,7 +118,8 @@ def build_baseline(spec: Mapping[str, Any], *, channels: Sequence[str], crop_siz
     """Write a model that needs no training here.
 
     Its weights, where it has any, are random by ``seed``, or come from where the family has them from: a published
-    checkpoint, or, for ``family: saved``, the folder of a model that cellmae trained elsewhere.
+    checkpoint, or, for ``family: saved``, the folder of a model that cellmae trained elsewhere. A ``point`` is taken
+    from the folder of the model that it was kept of, beside ``folder``.
 
     Raises
     ------
@@ -127,13 +128,19 @@ def build_baseline(spec: Mapping[str, Any], *, channels: Sequence[str], crop_siz
     DataError
         Weights that are named are missing, damaged, or of other channels or crops.
     """
-    if spec["family"] == "saved":
-        _adopt(spec["weights"], channels=channels, crop_size=crop_size, folder=folder)
+    if spec["family"] in ("saved", "point"):
+        source = spec["weights"] if spec["family"] == "saved" else point_folder(Path(folder).parent / spec["of"], spec)
+        _adopt(source, channels=channels, crop_size=crop_size, folder=folder)
         return
     encoder = _build(spec, len(channels), crop_size)
     if (load := family_of(spec).load) is not None:
         load(encoder, spec)
     save_encoder(folder, encoder, spec=spec, channels=channels, crop_size=crop_size)
+
+
+def point_folder(model: Path, point: Mapping[str, Any]) -> Path:
+    """Return where a model keeps what it was after some ``crops``."""
+    return model / "points" / str(point["crops"])
 
 
 def takes(record: Mapping[str, Any], channels: Sequence[str], crop_size: int) -> bool:

@@ -151,6 +151,8 @@ class History:
 
     def summary(self) -> dict[str, float]:
         """Return what the last row says of the result: no times, so that the same training says the same."""
+        if not self.rows:
+            return {"skipped_steps": self.skipped}
         last = self.rows[-1]
         return {"skipped_steps": last["skipped"]} | {
             name: last[name]

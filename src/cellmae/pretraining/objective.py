@@ -62,10 +62,9 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def example(self, count: int) -> tuple[torch.Tensor, ...]:
-        """Return inputs of the right shapes, blank crops, to count operations with."""
+        """Return what the model takes, blank crops to begin with, to count operations with."""
         encoder = self.encoder
-        crops = torch.zeros(count, encoder.channels, encoder.crop_size, encoder.crop_size, dtype=torch.uint8)
-        return crops, *map(torch.from_numpy, self.chance(0, 0, batch_size=count))
+        return (torch.zeros(count, encoder.channels, encoder.crop_size, encoder.crop_size, dtype=torch.uint8),)
 
     @staticmethod
     def derive(means: Mapping[str, float]) -> dict[str, float]:
@@ -86,6 +85,11 @@ class MaskedObjective(Objective):
         """Return orientations (batch, 3) and the noise (batch, tokens) by which patches are masked."""
         noise = masking_noise(seed, step, batch_size=batch_size, tokens=self.encoder.tokens)
         return orientations(seed, step, batch_size=batch_size), noise
+
+    def example(self, count: int) -> tuple[torch.Tensor, ...]:
+        """Return blank crops, and noise to mask them by."""
+        _, noise = self.chance(0, 0, batch_size=count)
+        return *super().example(count), torch.from_numpy(noise)
 
     def forward(self, crops: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Turn the crops, mask, reconstruct, compare."""
@@ -109,10 +113,6 @@ class ClassifierObjective(Objective):
     def chance(self, seed: int, step: int, *, batch_size: int) -> tuple[np.ndarray, ...]:
         """Return orientations (batch, 3)."""
         return (orientations(seed, step, batch_size=batch_size),)
-
-    def example(self, count: int) -> tuple[torch.Tensor, ...]:
-        """Return blank crops with a label each."""
-        return *super().example(count), torch.zeros(count, dtype=torch.int64)
 
     def forward(self, crops: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Turn the crops, classify, compare with the labels."""

@@ -18,6 +18,7 @@ OPERATIONAL_KEYS = frozenset(
         "refit",
         "gpus",
         "nodes",
+        "points",
         "checkpoint_minutes",
         "tensorboard",
         "accumulate",
@@ -69,6 +70,8 @@ class Plan:
         Compile the step. None does so on GPUs; on CPUs that gains little and takes a minute.
     seed
         Of weights, crops, turns, masks and drop paths.
+    points
+        Crops seen after which the encoder is kept as well, on the way.
     checkpoint_minutes
         Time between checkpoints.
     tensorboard
@@ -93,6 +96,7 @@ class Plan:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool | None = None
     seed: int = 0
+    points: tuple[int, ...] = ()
     checkpoint_minutes: float = 5.0
     tensorboard: bool = False
 
@@ -136,6 +140,8 @@ class Plan:
         for key in ("crops_total", "batch_size", "accumulate"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"models.{key}: found {getattr(self, key)}, expected at least 1")
+        if beyond := [crops for crops in self.points if not 0 < crops < self.crops_total]:
+            raise ConfigError(f"models.points: found {beyond[0]}, expected crops before the last, {self.crops_total}")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"models.ema: found {self.ema}, expected a decay of at least 0 and below 1")
         self.check_ranks(1)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from cellmae.errors import DataError
 from cellmae.files import digest_json
 from cellmae.logging import logger, progress
 from cellmae.models import VERSION as MODELS_VERSION
-from cellmae.models import build_encoder, choose_device, prepare_cpu, save_encoder
+from cellmae.models import build_encoder, choose_device, prepare_cpu, read_model, save_encoder
+from cellmae.models.folders import point_folder
 from cellmae.pretraining import VERSION
 from cellmae.pretraining.batches import TrainingCrops
 from cellmae.pretraining.checkpoints import Checkpoints
+from cellmae.pretraining.compute import flops_per_crop
 from cellmae.pretraining.history import require_tensorboard
 from cellmae.pretraining.interruption import deferred_interruption
 from cellmae.pretraining.launch import train_in_ranks
@@ -133,35 +136,86 @@ def pretrain(
         torch.manual_seed(plan.seed)
         encoder = build_encoder(spec, channels=len(channels), crop_size=crop_size)
         objective = build_objective(spec["family"], encoder, plan, classes=len(plates.classes))
+        outcome = Outcome(folder, spec, plates, held_out, fingerprint)
         with _explained_memory(plan):
             trainer = Trainer(objective, plan, where, ranks=place, evaluation=held_out.evaluation(plan, where))
-            _train(trainer, plates.crops, Checkpoints(folder / STATE, fingerprint))
+            _train(trainer, Checkpoints(folder / STATE, fingerprint), outcome)
         if not place.is_first:
             return
 
         trainer.history.write(folder / HISTORY)
         if plan.tensorboard:
             trainer.history.write_events(folder / EVENTS)
-        with trainer.averaged():
-            if isinstance(objective, MaskedObjective):
+        if isinstance(objective, MaskedObjective):
+            with trainer.averaged():
                 _draw_unseen(trainer, held_out.crops, folder / RECONSTRUCTIONS)
+        outcome.save(trainer, folder)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves behind: a model in the end, and points on the way.
+
+    Attributes
+    ----------
+    folder
+        Of the model.
+    spec
+        Its configuration.
+    plates, held_out
+        What it is trained and measured on.
+    fingerprint
+        Digest of all that the weights depend on.
+    """
+
+    folder: Path
+    spec: Mapping[str, Any]
+    plates: Plates
+    held_out: Plates
+    fingerprint: str
+
+    def save(self, trainer: Trainer, folder: Path) -> None:
+        """Write the encoder as it is now."""
+        plan, crops = trainer.plan, self.plates.crops
+        seen = trainer.step * plan.batch_size
+        with trainer.averaged():
             save_encoder(
                 folder,
-                encoder,
-                spec={key: value for key, value in spec.items() if key not in OPERATIONAL_KEYS},
-                channels=channels,
-                crop_size=crop_size,
-                plates=plates.names,
+                trainer.objective.encoder,
+                spec={key: value for key, value in self.spec.items() if key not in OPERATIONAL_KEYS},
+                channels=crops.channels,
+                crop_size=crops.size,
+                plates=self.plates.names,
                 training={
                     "version": VERSION,
-                    "steps": plan.steps,
-                    "crops": plan.steps * plan.batch_size,
-                    "tiles": plates.crops.n_tiles,
-                    "evaluated_on": list(held_out.names),
-                    **({"classes": list(plates.classes)} if plates.classes else {}),
+                    "fingerprint": self.fingerprint,
+                    "steps": trainer.step,
+                    "crops": seen,
+                    "flops": flops_per_crop(trainer.objective) * seen,
+                    "tiles": crops.n_tiles,
+                    "evaluated_on": list(self.held_out.names),
+                    **({"classes": list(self.plates.classes)} if self.plates.classes else {}),
                     **trainer.history.summary(),
                 },
             )
+
+    def keep_points(self, trainer: Trainer) -> None:
+        """Keep the encoder as a point, if the last step passed one."""
+        batch = trainer.plan.batch_size
+        for crops in trainer.plan.points:
+            if (trainer.step - 1) * batch < crops <= trainer.step * batch:
+                self.save(trainer, point_folder(self.folder, {"crops": crops}))
+
+    def lacks_points(self, trainer: Trainer, step: int) -> list[int]:
+        """Return the points that should have been kept when so many steps were done, and were not."""
+        passed = [crops for crops in trainer.plan.points if crops <= step * trainer.plan.batch_size]
+        return [crops for crops in passed if not self._is_kept(point_folder(self.folder, {"crops": crops}))]
+
+    def _is_kept(self, folder: Path) -> bool:
+        try:
+            return read_model(folder)["training"]["fingerprint"] == self.fingerprint
+        except (DataError, KeyError):
+            return False
 
 
 def _open_held_out(
@@ -183,10 +237,14 @@ def _open_held_out(
         return training
 
 
-def _train(trainer: Trainer, source: TrainingCrops, checkpoints: Checkpoints) -> None:
+def _train(trainer: Trainer, checkpoints: Checkpoints, outcome: Outcome) -> None:
     """Take the steps that are left, with a checkpoint every few minutes, at the end, and when asked to stop."""
-    plan, ranks = trainer.plan, trainer.ranks
-    if (state := checkpoints.load(trainer.device)) is not None:
+    plan, ranks, source = trainer.plan, trainer.ranks, outcome.plates.crops
+    state = checkpoints.load(trainer.device)
+    if state is not None and (lost := outcome.lacks_points(trainer, state["step"])):
+        logger.info("models.points: the training has passed %s crops and kept nothing: it begins afresh", lost)
+        state = None
+    if state is not None:
         trainer.restore(state)
         logger.info("training goes on after step %d of %d", trainer.step, plan.steps)
     if trainer.step == plan.steps:
@@ -210,6 +268,8 @@ def _train(trainer: Trainer, source: TrainingCrops, checkpoints: Checkpoints) ->
         for crops in _steps(batches, plan.steps - trainer.step, ranks):
             labels = source.labels(trainer.step, **where)
             trainer.take_step(torch.from_numpy(crops), None if labels is None else torch.from_numpy(labels))
+            if ranks.is_first:
+                outcome.keep_points(trainer)
             overdue = time.monotonic() - saved >= plan.checkpoint_minutes * SECONDS_A_MINUTE
             due, stopped = ranks.any(overdue, interruption.signal is not None, device=trainer.device)
             if due or stopped or trainer.step == plan.steps:

@@ -1,44 +1,19 @@
 """How much of a device's speed a training uses: counted operations over what plain matrix products reach."""
 
-import copy
 import time
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from cellmae.logging import logger
-from cellmae.models.drop_path import draw_paths, drop_paths
+from cellmae.pretraining.compute import flops_per_crop
 from cellmae.pretraining.objective import Objective
 
 MATRIX_EDGE = {"cpu": 1024, "cuda": 8192}
 ROUNDS = 4
-EXAMPLES = 2  # crops; batch normalisation wants more than one
 
 
 def seconds_per_crop(objective: Objective, device: torch.device, dtype: torch.dtype) -> float:
-    """Return the time that a crop of training takes at least: if all of it were matrix products at full speed.
-
-    Returns
-    -------
-    Seconds; not a number where the operations cannot be counted.
-    """
-    return flops_per_crop(objective, device) / peak_flops(device, dtype)
-
-
-def flops_per_crop(objective: Objective, device: torch.device) -> float:
-    """Count the operations of forward and backward pass, two a multiply-add, for one crop."""
-    copied = copy.deepcopy(objective)  # statistics and gradients of the original stay as they are
-    inputs = [tensor.to(device) for tensor in copied.example(EXAMPLES)]
-    paths = drop_paths(copied)
-    draw_paths(paths, torch.ones(EXAMPLES, len(paths), device=device))
-    try:
-        with FlopCounterMode(display=False) as counter:
-            loss, _ = copied(*inputs)
-            loss.backward()
-    except (RuntimeError, NotImplementedError) as error:
-        logger.warning("the operations of a step cannot be counted: %s", str(error).splitlines()[:1])
-        return float("nan")
-    return counter.get_total_flops() / EXAMPLES
+    """Return the time that a crop of training takes at least: if all of it were matrix products at full speed."""
+    return flops_per_crop(objective) / peak_flops(device, dtype)
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:

@@ -1,27 +1,16 @@
 """The fields of a plate as images: which ones there are, what the plate's format is, and their planes one by one."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-import dask
 import numpy as np
 import pandas as pd
 
 from cellmae.errors import DataError
 from cellmae.images import Image, ImageFormat, UnreadableImageError, open_image
-
-TASKS_PER_THREAD = 16
-"""Fields that a thread is given at a time: enough to keep it busy, few enough to show progress."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-class LostFieldError(DataError):
-    """A field that cannot be used; the message is the reason that the tile table gives."""
+from cellmae.tiles.workers import LostFieldError, Workers
 
 
 @dataclass(frozen=True)
@@ -112,32 +101,7 @@ def list_fields(
     ]
 
 
-def map_fields(
-    function: Callable[[Item], Result], items: Sequence[Item], *, threads: int
-) -> Iterator[Result | LostFieldError]:
-    """Apply a function to many fields in Dask's threads; results come in order, lost fields as their error.
-
-    Only a few fields for each thread are under way at a time, so that memory does not grow with the plate. Another
-    error is raised when no thread is at work any more.
-    """
-
-    def attempt(item: Item) -> Result | Exception:
-        try:
-            return function(item)
-        except Exception as error:
-            return error
-
-    task = dask.delayed(attempt, pure=False, traverse=False)
-    step = threads * TASKS_PER_THREAD
-    for start in range(0, len(items), step):
-        tasks = [task(item) for item in items[start : start + step]]
-        for result in dask.compute(*tasks, scheduler="threads", num_workers=threads, traverse=False):
-            if isinstance(result, Exception) and not isinstance(result, LostFieldError):
-                raise result
-            yield result
-
-
-def survey_formats(fields: Sequence[FieldImages], *, threads: int) -> tuple[ImageFormat | None, dict[int, str]]:
+def survey_formats(fields: Sequence[FieldImages], workers: Workers) -> tuple[ImageFormat | None, dict[int, str]]:
     """Read the header of every field and find the format that most of them have.
 
     Returns
@@ -145,7 +109,7 @@ def survey_formats(fields: Sequence[FieldImages], *, threads: int) -> tuple[Imag
     The plate's format (None where no header could be read; of equally frequent ones the larger), and the
     reason for each field, by its place in ``fields``, that is unreadable or of another format.
     """
-    found = dict(enumerate(map_fields(FieldImages.format, fields, threads=threads)))
+    found = dict(enumerate(workers.map(FieldImages.format, fields)))
     lost = {place: str(error) for place, error in found.items() if isinstance(error, LostFieldError)}
     formats = {place: form for place, form in found.items() if isinstance(form, ImageFormat)}
     majority = _most_frequent(formats)

@@ -12,7 +12,8 @@ from scipy import ndimage
 from cellmae.errors import ConfigError, DataError
 from cellmae.images import ImageFormat, open_image
 from cellmae.logging import logger
-from cellmae.tiles.fields import FieldImages, LostFieldError, map_fields
+from cellmae.tiles.fields import FieldImages
+from cellmae.tiles.workers import LostFieldError, Workers
 
 ILLUMINATION_FIELDS = 250
 """Fields that an illumination function is estimated from: then the cells have averaged out."""
@@ -95,7 +96,7 @@ def _read_function(pattern: str, root: Path, form: ImageFormat) -> np.ndarray:
     return function
 
 
-def estimate_gains(fields: Sequence[FieldImages], form: ImageFormat, *, threads: int) -> np.ndarray:
+def estimate_gains(fields: Sequence[FieldImages], form: ImageFormat, workers: Workers) -> np.ndarray:
     """Estimate a plate's illumination functions and return what planes are multiplied with, (channels, y, x) float32.
 
     As CellProfiler's CorrectIlluminationCalculate: the mean over many fields, smoothed by a median filter; values below
@@ -107,8 +108,8 @@ def estimate_gains(fields: Sequence[FieldImages], form: ImageFormat, *, threads:
         The fields to take, at best :data:`ILLUMINATION_FIELDS` or more; lost ones do not count.
     form
         Their format.
-    threads
-        Fields that are decoded at the same time.
+    workers
+        Who decodes them.
     """
     small = prepared_shape(form, max(1.0, max(form.height, form.width) / ILLUMINATION_EDGE))
 
@@ -116,7 +117,7 @@ def estimate_gains(fields: Sequence[FieldImages], form: ImageFormat, *, threads:
         return np.stack([_resized(plane, small) for plane in field.planes(form)])
 
     count, total = 0, np.zeros((len(fields[0].channels), *small))
-    for result in map_fields(shrunk, fields, threads=threads):
+    for result in workers.map(shrunk, fields):
         if not isinstance(result, LostFieldError):
             total += result
             count += 1

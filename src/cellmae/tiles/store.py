@@ -47,9 +47,9 @@ class StoreWriter:
         self.folder = folder
 
     def write(self, place: int, field: np.ndarray) -> str:
-        """Write the field (channels, y, x) uint8 at a preliminary place; return its digest."""
+        """Write the field (channels, y, x) uint8 at a preliminary place, if need be again; return its digest."""
         path = chunk_path(self.folder, place)
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(field.data)
         return fingerprint_bytes(field.data)
 

@@ -15,7 +15,7 @@ from cellmae.files import atomic_path, digest_json, read_json, remove, write_man
 from cellmae.images import ImageFormat
 from cellmae.logging import logger, progress
 from cellmae.tiles import VERSION
-from cellmae.tiles.fields import FieldImages, LostFieldError, list_fields, map_fields, survey_formats
+from cellmae.tiles.fields import FieldImages, list_fields, survey_formats
 from cellmae.tiles.intensity import SAMPLED_FIELDS, FieldSample, Scaling, flat_everywhere, sample_field
 from cellmae.tiles.kernels import is_flat
 from cellmae.tiles.preparation import (
@@ -28,10 +28,13 @@ from cellmae.tiles.preparation import (
 from cellmae.tiles.quality import Grid, Quality, judge, measure
 from cellmae.tiles.store import STAGE, StoreWriter, open_store
 from cellmae.tiles.table import digest_table, lost_rows, tile_rows
+from cellmae.tiles.workers import LOCAL, LostFieldError, Workers, field_workers
 
 SAMPLE_SEED = 0
 KEPT_BYTES = 2**27  # of sampled fields that stay in memory until they are stored
 MAX_NAMED_FIELDS = 3  # lost fields that a message names
+
+_OWN = threading.local()
 
 
 class StoredField(NamedTuple):
@@ -61,6 +64,7 @@ def tile_plate(
     max_saturated: float,
     max_lost_share: float,
     threads: int,
+    scheduler: str = LOCAL,
 ) -> None:
     """Scale a plate's fields to 8 bits, store them, and judge their tiles.
 
@@ -96,8 +100,9 @@ def tile_plate(
         Which tiles are kept: see :func:`cellmae.tiles.quality.judge`.
     max_lost_share
         Share of the plate's fields that may be lost.
-    threads
-        Fields that are worked on at the same time, each in the memory of one field.
+    threads, scheduler
+        Fields that are worked on at the same time, each in the memory of one field; or who does so instead: see
+        :func:`cellmae.tiles.workers.field_workers`.
 
     Raises
     ------
@@ -112,24 +117,24 @@ def tile_plate(
     plate = str(fields["plate"].iloc[0])
     files = list_fields(fields, root=root, channels=channels, z=z)
 
-    form, lost = survey_formats(files, threads=threads)
-    _require_enough(plate, files, lost, max_lost_share)
-    assert form is not None, "some field was readable, so that there is a majority"
-    usable = [place for place in range(len(files)) if place not in lost]
-    preparation = _prepare(files, usable, form, fields, root, illumination, binning, threads)
-    grid = Grid.over(*preparation.shape, size)
-    decoded: dict[int, list[np.ndarray]] = {}
-    samples, useless = _sample_fields(files, usable, form, preparation, decoded, threads)
-    if not samples:
-        _require_enough(plate, files, lost | useless, max_lost_share)
-    low, high = range_percentiles
-    given = [(ranges[name][0], ranges[name][1]) if ranges and name in ranges else None for name in channels]
-    scaling = Scaling.fit(samples, percentiles=(low, high), given=given)
-    stored_ranges = scaling.ranges(channels)
+    with field_workers(threads, scheduler) as workers, atomic_path(store) as partial:
+        form, lost = survey_formats(files, workers)
+        _require_enough(plate, files, lost, max_lost_share)
+        assert form is not None, "some field was readable, so that there is a majority"
+        usable = [place for place in range(len(files)) if place not in lost]
+        preparation = _prepare(files, usable, form, fields, root, illumination, binning, workers)
+        grid = Grid.over(*preparation.shape, size)
+        decoded: dict[int, list[np.ndarray]] = {}
+        samples, useless = _sample_fields(files, usable, form, preparation, decoded, workers)
+        if not samples:
+            _require_enough(plate, files, lost | useless, max_lost_share)
+        low, high = range_percentiles
+        given = [(ranges[name][0], ranges[name][1]) if ranges and name in ranges else None for name in channels]
+        scaling = Scaling.fit(samples, percentiles=(low, high), given=given)
+        stored_ranges = scaling.ranges(channels)
 
-    with atomic_path(store) as partial:
         writer = StoreWriter(partial)
-        stored, unstored = _store_fields(files, usable, form, preparation, scaling, grid, writer, decoded, threads)
+        stored, unstored = _store_fields(files, usable, form, preparation, scaling, grid, writer, decoded, workers)
         lost = dict(sorted((lost | unstored).items()))
         _require_enough(plate, files, lost, max_lost_share)
         places = [field.place for field in stored]
@@ -226,14 +231,14 @@ def _prepare(
     root: Path,
     illumination: str | None,
     binning: float,
-    threads: int,
+    workers: Workers,
 ) -> Preparation:
     shape = prepared_shape(form, binning)
     if illumination is None:
         return Preparation(shape)
     if illumination == "estimate":
         drawn = np.random.default_rng(SAMPLE_SEED).permutation(usable)[:ILLUMINATION_FIELDS]
-        return Preparation(shape, estimate_gains([files[place] for place in sorted(drawn)], form, threads=threads))
+        return Preparation(shape, estimate_gains([files[place] for place in sorted(drawn)], form, workers))
     name = str(fields["plate_name"].iloc[0])
     return Preparation(shape, read_gains(illumination, root=root, plate=name, channels=files[0].channels, form=form))
 
@@ -244,14 +249,14 @@ def _sample_fields(
     form: ImageFormat,
     preparation: Preparation,
     decoded: dict[int, list[np.ndarray]],
-    threads: int,
+    workers: Workers,
 ) -> tuple[list[FieldSample], dict[int, str]]:
     """Sample fields in random order until there are enough; return also those that say nothing, with reasons.
 
     Some of them are left in ``decoded``, so that they need not be decoded once more.
     """
 
-    capacity = KEPT_BYTES // (form.nbytes * len(files[0].images))
+    capacity = KEPT_BYTES // (form.nbytes * len(files[0].images)) if workers.is_local else 0
 
     def sample(place: int) -> FieldSample:
         planes = list(files[place].planes(form))
@@ -262,7 +267,7 @@ def _sample_fields(
     drawn = np.random.default_rng(SAMPLE_SEED).permutation(usable).tolist()
     useless: dict[int, str] = {}
     samples: dict[int, FieldSample] = {}
-    for place, result in zip(drawn, map_fields(sample, drawn, threads=threads), strict=True):
+    for place, result in zip(drawn, workers.map(sample, drawn), strict=True):
         if isinstance(result, LostFieldError):
             useless[place] = str(result)
         elif result.flat.all():
@@ -288,16 +293,12 @@ def _store_fields(
     grid: Grid,
     writer: StoreWriter,
     decoded: dict[int, list[np.ndarray]],
-    threads: int,
+    workers: Workers,
 ) -> tuple[list[StoredField], dict[int, str]]:
     """Scale, write and measure every usable field; return those on disk, and the reasons for the others."""
 
-    own = threading.local()
-
     def store_field(place: int) -> StoredField:
-        if not hasattr(own, "field"):
-            own.field = np.empty((len(scaling.low), *preparation.shape), np.uint8)
-        field = own.field
+        field = _own_memory((len(scaling.low), *preparation.shape))
         for channel, plane in enumerate(decoded.pop(place, []) or files[place].planes(form)):
             if is_flat(plane) and not scaling.constant[channel]:
                 raise LostFieldError(f"{files[place].channels[channel]}: flat, every pixel is {plane.flat[0]}")
@@ -306,7 +307,7 @@ def _store_fields(
 
     stored: list[StoredField] = []
     lost: dict[int, str] = {}
-    results = map_fields(store_field, usable, threads=threads)
+    results = workers.map(store_field, usable)
     shown = progress(results, description="tiling", unit="field", total=len(usable))
     for place, result in zip(usable, shown, strict=True):
         if isinstance(result, LostFieldError):
@@ -314,6 +315,13 @@ def _store_fields(
         else:
             stored.append(result)
     return stored, lost
+
+
+def _own_memory(shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array of this thread's, the same for every field: fresh memory would cost as much as decoding."""
+    if getattr(_OWN, "field", np.empty(0)).shape != shape:
+        _OWN.field = np.empty(shape, np.uint8)
+    return _OWN.field
 
 
 def _require_enough(plate: str, files: Sequence[FieldImages], lost: Mapping[int, str], max_lost_share: float) -> None:

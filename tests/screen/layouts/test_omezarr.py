@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from cellmae.errors import ConfigError, DataError
 from cellmae.images import UnreadableImageError, open_image
@@ -90,9 +91,25 @@ def test_levels_z_and_timepoints(tmp_path):
         open_image(tmp_path, path, z=4).planes()
     half = open_image(tmp_path, index_fields(screen_of(tmp_path, level=1), "P1")["path"][0])
     assert half.format().shape == (2, 16, 16)
+    stored = zarr.open_array(tmp_path / "P1.zarr/A/01/0/1", mode="r")[0, [0, 2]].max(axis=1)
+    np.testing.assert_array_equal(half.planes(), stored)
     for change, reason in (({"level": 2}, "levels 0 to 1, not 2"), ({"timepoint": 3}, "2 time points, not 3")):
         with pytest.raises(ConfigError, match=reason):
             index_fields(screen_of(tmp_path, **change), "P1")
+
+
+def test_windows_of_sharded_arrays(tmp_path):
+    pixels = textures(3, 128, 128)
+    write(tmp_path, {"A/01/0": pixels}, ngff_version="0.5", chunks=(1, 16, 16), shards=(1, 64, 64))
+    assert zarr.open_array(tmp_path / "P1.zarr/A/01/0/0", mode="r").shards == (1, 64, 64)
+    paths = index_fields(screen_of(tmp_path, window=48), "P1")["path"]
+    assert len(paths) == 4
+    np.testing.assert_array_equal(open_image(tmp_path, paths[3]).planes(), pixels[[0, 2], 64:112, 64:112])
+    for file in (tmp_path / "P1.zarr/A/01/0/0/c").rglob("1"):
+        if file.is_file():
+            file.unlink()  # the shards of the right half
+    with pytest.raises(UnreadableImageError, match="none of its chunks is stored"):
+        open_image(tmp_path, paths[3]).planes()
 
 
 def test_images_without_channels_and_numbers_of_channels(tmp_path):

@@ -34,10 +34,10 @@ OPPOSITE_SHARE = 0.15  # members of a complex whose loss does the opposite, as t
 OWN_EFFECT = 0.25  # length of what only this gene does, relative to its complex
 GUIDE_EFFICIENCY = (0.5, 1.0)
 
-GENE_STREAM, COMPLEX_STREAM, GUIDE_STREAM = 1, 2, 3
+GENE_STREAM, COMPLEX_STREAM, GUIDE_STREAM, GRADE_STREAM = 1, 2, 3, 4
 
 
-def guide_phenotypes(*, genes: int, guides: int, strength: float, seed: int) -> pd.DataFrame:
+def guide_phenotypes(*, genes: int, guides: int, strength: float, seed: int, weakest: float = 1.0) -> pd.DataFrame:
     """Draw the true phenotype of every guide.
 
     A unit is a change that a person sees when two wells lie side by side, and about twice the spread between
@@ -51,6 +51,8 @@ def guide_phenotypes(*, genes: int, guides: int, strength: float, seed: int) -> 
         Factor on all phenotypes.
     seed
         Seed of the screen. The phenotype of a complex does not depend on the number of genes or guides.
+    weakest
+        Strength of the weakest complexes next to the strongest, evenly spread on a logarithmic scale in between.
 
     Returns
     -------
@@ -60,6 +62,7 @@ def guide_phenotypes(*, genes: int, guides: int, strength: float, seed: int) -> 
     screened = screened_genes(genes)
     complexes = list(dict.fromkeys(screened["complex"].dropna()))
     effects = {name: _complex_effect(seed, number) for number, name in enumerate(complexes)}
+    grades = {name: weakest ** _grade(seed, number) for number, name in enumerate(complexes)}
     rows, names = [], []
     for number, (gene, complex_name) in enumerate(screened["complex"].items()):
         rng = np.random.default_rng([seed, GENE_STREAM, number])
@@ -67,7 +70,7 @@ def guide_phenotypes(*, genes: int, guides: int, strength: float, seed: int) -> 
         if isinstance(complex_name, str):
             sign = -1 if rng.random() < OPPOSITE_SHARE else 1
             own = _unit(rng.normal(size=len(PHENOTYPES))) * OWN_EFFECT * COMPLEX_EFFECT
-            effect = (sign * effects[complex_name] + own) * rng.uniform(*GENE_STRENGTH)
+            effect = (sign * effects[complex_name] + own) * rng.uniform(*GENE_STRENGTH) * grades[complex_name]
         guide_rng = np.random.default_rng([seed, GUIDE_STREAM, number])
         for guide, efficiency in enumerate(guide_rng.uniform(*GUIDE_EFFICIENCY, size=guides), start=1):
             names.append((f"{gene}_guide_{guide}", gene))
@@ -84,6 +87,10 @@ def _complex_effect(seed: int, number: int) -> np.ndarray:
     affected = rng.choice(len(PHENOTYPES), size=AFFECTED, replace=False)
     effect[affected] = rng.choice([-1, 1], size=AFFECTED) * rng.uniform(0.5, 1.0, size=AFFECTED)
     return _unit(effect) * COMPLEX_EFFECT
+
+
+def _grade(seed: int, number: int) -> float:
+    return np.random.default_rng([seed, GRADE_STREAM, number]).random()
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

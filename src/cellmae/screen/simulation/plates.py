@@ -176,4 +176,5 @@ def write_truth(simulation: Mapping[str, Any], *, root: str | Path) -> None:
 
 
 def _truth(simulation: Mapping[str, Any]) -> pd.DataFrame:
-    return guide_phenotypes(**{key: simulation[key] for key in ("genes", "guides", "strength", "seed")})
+    keys = ("genes", "guides", "strength", "seed")
+    return guide_phenotypes(**{key: simulation[key] for key in keys}, weakest=simulation.get("weakest", 1.0))

@@ -1,0 +1,294 @@
+"""How scores grow with the operations of a training: a table of points, trends, and gains over weak supervision."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cellmae.files import atomic_path, read_manifest
+from cellmae.maps.bootstrap import interval, p_value, resampled_shares
+from cellmae.maps.probe import resampled_r2
+from cellmae.maps.recall import THRESHOLDS, Thresholds, recalled
+from cellmae.maps.relationships import ENTITIES
+from cellmae.models import read_model
+from cellmae.study import line_of
+
+SECONDS_AN_HOUR = 3600
+SCORE = ["alignment", "score", "source", "low", "high"]
+"""What tells the scores of one model apart."""
+POINT_COLUMNS = [
+    *SCORE, "line", "model", "family", "size", "patch", "seed", "plates", "crops", "on_the_way", "parameters", "flops",
+    "device_hours", "value", "value_ci_low", "value_ci_high",
+]  # fmt: skip
+TREND_COLUMNS = [
+    *SCORE, "line", "models", "lowest_flops", "highest_flops", "intercept", "slope", "slope_ci_low", "slope_ci_high",
+    "p_value",
+]  # fmt: skip
+GAIN_COLUMNS = [
+    *SCORE, "line", "model", "value", "baseline", "baseline_value", "gain", "gain_ci_low", "gain_ci_high", "p_value",
+]  # fmt: skip
+LABELLED = "classifier"
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """One score of several models, under the same draws of perturbations.
+
+    Attributes
+    ----------
+    values
+        The score by model, shape (models,).
+    draws
+        Shape (replicates, models).
+    """
+
+    values: NDArray[np.float64]
+    draws: NDArray[np.float64]
+
+
+def training_facts(name: str, models: Path, study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a training took, of a model or of a point on the way to one.
+
+    Parameters
+    ----------
+    name
+        The model.
+    models
+        Folder of the models of a run.
+    study
+        The section of the configuration.
+
+    Returns
+    -------
+    dict
+        ``line`` of the study, or the family of a model that is in none; ``family``, ``size`` or architecture,
+        ``patch``, ``seed``, number of ``plates``, ``crops`` seen, whether it was ``on_the_way``, ``parameters`` of
+        the encoder, ``flops`` of the training (zero without one), and its ``device_hours``.
+    """
+    record = read_model(models / name)
+    spec, training = record["spec"], record["training"] or {}
+    whole, _, on_the_way = name.partition("-at-")
+    crops = training.get("crops", 0)
+    return {
+        "line": line_of(name, study) or spec["family"],
+        "family": spec["family"],
+        "size": spec.get("architecture") or spec.get("size"),
+        "patch": spec.get("patch"),
+        "seed": spec.get("seed"),
+        "plates": len(record["plates"]),
+        "crops": crops,
+        "on_the_way": bool(on_the_way),
+        "parameters": record["parameters"],
+        "flops": training.get("flops", 0.0),
+        "device_hours": _hours(models / (whole if on_the_way else name) / "history.csv", crops),
+    }
+
+
+def _hours(history: Path, crops: float) -> float:
+    """Return the hours that it took to see so many crops; NaN where the model has no history."""
+    if not history.exists():
+        return np.nan
+    table = pd.read_csv(history)
+    seen = table["crops"].clip(upper=crops)
+    return float((np.diff(seen, prepend=0) / table["crops_per_second"]).sum() / SECONDS_AN_HOUR)
+
+
+def scale(
+    facts: pd.DataFrame,
+    pairs: Mapping[str, pd.DataFrame],
+    errors: Mapping[str, pd.DataFrame],
+    *,
+    thresholds: Thresholds = THRESHOLDS,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Relate the scores of models to the operations of their training.
+
+    A trend is the least-squares line of a score over the decimal logarithm of operations, through the models of one
+    line of the study; at least two that differ in operations. A gain is how much more the best model of a line scores
+    than the best classifier, relative to it. Intervals and p-values come from resampling perturbations, with the same
+    draws for all models, and choose the best models on the scores as they are.
+
+    Parameters
+    ----------
+    facts
+        Index model; the columns of :func:`training_facts`.
+    pairs
+        By model the pairs of its map, the second table of :func:`~cellmae.maps.recall`.
+    errors
+        By model the errors of its probe, the second table of :func:`~cellmae.maps.probe`; empty without a truth.
+    thresholds, replicates, seed
+        As in :func:`~cellmae.maps.recall`.
+
+    Returns
+    -------
+    tuple
+        Tables of points, trends and gains, see :data:`POINT_COLUMNS`, :data:`TREND_COLUMNS`, :data:`GAIN_COLUMNS`,
+        without the column ``alignment``.
+    """
+    points, trends, gains = [], [], []
+    options = {"replicates": replicates, "seed": seed}
+    for score, found in [
+        *_recalls(pairs, facts.index, thresholds, **options),
+        *_probes(errors, facts.index, **options),
+    ]:
+        points.append(_points(facts, found).assign(**score))
+        trends += [row | score for row in _trends(facts, found)]
+        gains += [row | score for row in _gains(facts, found)]
+    columns = [
+        [name for name in names if name != "alignment"] for names in (POINT_COLUMNS, TREND_COLUMNS, GAIN_COLUMNS)
+    ]
+    table = pd.concat(points, ignore_index=True) if points else pd.DataFrame()
+    tables = (table, pd.DataFrame(trends), pd.DataFrame(gains))
+    return tuple(table.reindex(columns=names) for table, names in zip(tables, columns, strict=True))  # type: ignore[return-value]
+
+
+def _recalls(
+    pairs: Mapping[str, pd.DataFrame], models: pd.Index, thresholds: Thresholds, *, replicates: int, seed: int
+) -> list[tuple[dict[str, Any], Replicates]]:
+    """Return recall by source and threshold, over the pairs that all maps have."""
+    common = pd.concat(
+        [pairs[model].set_index(["source", *ENTITIES]) for model in models], axis=1, join="inner", keys=models
+    )
+    found = []
+    for source, own in common.groupby(level="source", sort=False):
+        members = np.unique(own.reset_index()[ENTITIES].to_numpy(), return_inverse=True)[1].reshape(-1, 2)
+        for low, high in thresholds:
+            hits = np.stack([recalled(own[model], low, high) for model in models], axis=1)
+            draws = resampled_shares(members, hits, replicates=replicates, seed=seed)
+            score = {"score": "recall", "source": source, "low": low, "high": high}
+            found.append((score, Replicates(hits.mean(axis=0), draws)))
+    return found
+
+
+def _probes(
+    errors: Mapping[str, pd.DataFrame], models: pd.Index, *, replicates: int, seed: int
+) -> list[tuple[dict[str, Any], Replicates]]:
+    """Return the probe's R2, over the perturbations that all models have."""
+    tables = [errors[model].set_index("perturbation") for model in models if model in errors]
+    if len(tables) < len(models) or any(table.empty for table in tables):
+        return []
+    common = tables[0].index
+    for table in tables[1:]:
+        common = common.intersection(table.index)
+    tables = [table.loc[common] for table in tables]
+    values = np.array([1 - table["sse"].sum() / table["sst"].sum() for table in tables])
+    draws = np.stack([resampled_r2(table, replicates=replicates, seed=seed) for table in tables], axis=1)
+    return [({"score": "probe_r2"}, Replicates(values, draws))]
+
+
+def _points(facts: pd.DataFrame, found: Replicates) -> pd.DataFrame:
+    bounds = np.array([interval(draws) for draws in found.draws.T]).reshape(-1, 2)
+    scores = {"value": found.values, "value_ci_low": bounds[:, 0], "value_ci_high": bounds[:, 1]}
+    return facts.rename_axis("model").reset_index().assign(**scores)
+
+
+def _trends(facts: pd.DataFrame, found: Replicates) -> list[dict[str, Any]]:
+    rows = []
+    trained = (facts["flops"] > 0).to_numpy()
+    for line in facts.loc[trained, "line"].unique():
+        members = np.flatnonzero(trained & (facts["line"] == line).to_numpy())
+        flops = facts["flops"].to_numpy(dtype=float)[members]
+        if len(np.unique(flops)) < 2:
+            continue
+        slopes, _ = _lines(np.log10(flops), found.draws[:, members])
+        (slope,), (intercept,) = _lines(np.log10(flops), found.values[None, members])
+        low, high = interval(slopes)
+        rows.append(
+            {
+                "line": line, "models": len(members), "lowest_flops": flops.min(), "highest_flops": flops.max(),
+                "intercept": intercept, "slope": slope, "slope_ci_low": low, "slope_ci_high": high,
+                "p_value": p_value(slopes),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _lines(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+    """Return slopes and intercepts of the least-squares lines through each row of ``y``, shape (rows,)."""
+    offset = x - x.mean()
+    slopes = (y - y.mean(axis=1, keepdims=True)) @ offset / (offset @ offset)
+    return slopes, y.mean(axis=1) - slopes * x.mean()
+
+
+def _gains(facts: pd.DataFrame, found: Replicates) -> list[dict[str, Any]]:
+    families, lines = facts["family"].to_numpy(), facts["line"].to_numpy()
+    baseline = _best(found.values, families == LABELLED)
+    if baseline is None or not found.values[baseline] > 0:
+        return []
+    rows = []
+    for line in pd.unique(lines[(families != LABELLED) & (facts["flops"] > 0).to_numpy()]):
+        best = _best(found.values, (lines == line) & (families != LABELLED))
+        assert best is not None, "the line has a model"
+        draws = found.draws[:, best] / found.draws[:, baseline] - 1
+        low, high = interval(draws)
+        rows.append(
+            {
+                "line": line, "model": facts.index[best], "value": found.values[best],
+                "baseline": facts.index[baseline], "baseline_value": found.values[baseline],
+                "gain": found.values[best] / found.values[baseline] - 1, "gain_ci_low": low, "gain_ci_high": high,
+                "p_value": p_value(draws),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _best(values: NDArray, candidates: NDArray[np.bool_]) -> int | None:
+    """Return the number of the candidate that scores most."""
+    numbers = np.flatnonzero(candidates & np.isfinite(values))
+    return int(numbers[values[numbers].argmax()]) if len(numbers) else None
+
+
+def scale_models(
+    maps: Sequence[str | Path],
+    *,
+    models: str | Path,
+    study: Mapping[str, Any],
+    points: str | Path,
+    trends: str | Path,
+    gains: str | Path,
+    thresholds: Thresholds = THRESHOLDS,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> None:
+    """Write ``scaling.csv``, ``scaling_trends.csv`` and ``scaling_gains.csv``, each alignment by itself.
+
+    Parameters
+    ----------
+    maps
+        Folders of maps, each with ``map.json``, ``pairs.parquet`` and, for simulated screens, ``probe.parquet``.
+    models
+        Folder of the models of the run.
+    study
+        The section of the configuration.
+    points, trends, gains
+        Files to write.
+    thresholds, replicates, seed
+        As in :func:`scale`.
+    """
+    folders: dict[str, dict[str, Path]] = {}
+    for folder in map(Path, maps):
+        manifest = read_manifest(folder / "map.json", stage="maps")
+        folders.setdefault(manifest["alignment"], {})[manifest["model"]] = folder
+    tables = []
+    for alignment, own in folders.items():
+        facts = pd.DataFrame({name: training_facts(name, Path(models), study) for name in own}).T
+        pairs, errors = (
+            {
+                name: pd.read_parquet(folder / f"{file}.parquet")
+                for name, folder in own.items()
+                if (folder / f"{file}.parquet").exists()
+            }
+            for file in ("pairs", "probe")
+        )
+        found = scale(facts, pairs, errors, thresholds=thresholds, replicates=replicates, seed=seed)
+        tables.append([table.assign(alignment=alignment) for table in found])
+    for path, parts, columns in zip(
+        (points, trends, gains), zip(*tables, strict=True), (POINT_COLUMNS, TREND_COLUMNS, GAIN_COLUMNS), strict=True
+    ):
+        with atomic_path(path) as partial:
+            pd.concat(parts, ignore_index=True)[columns].to_csv(partial, index=False)

@@ -1,0 +1,73 @@
+"""A study: many models that differ in a few keys, written down in a few lines."""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from cellmae.errors import ConfigError
+
+VARY = "vary"
+ABBREVIATIONS = {
+    "size": "",
+    "architecture": "",
+    "patch": "p",
+    "plates": "n",
+    "crops_total": "c",
+    "seed": "s",
+    "mask_ratio": "m",
+    "fourier_weight": "f",
+    "embed_block": "b",
+    "learning_rate": "lr",
+}
+"""How a key is written in the name of a model; others are written out."""
+
+
+def with_study(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration in which the models of its ``study`` stand under ``models``, before it is checked.
+
+    A line of a study is a model with lists under ``vary``, and stands for a model for each combination of their
+    entries: ``mae: {family: mae, vary: {size: [tiny, small], seed: [0, 1]}}`` for ``mae-tiny-s0``, ``mae-tiny-s1``,
+    ``mae-small-s0`` and ``mae-small-s1``.
+
+    Raises
+    ------
+    ConfigError
+        A line has nothing to vary, or gives a model the name of another.
+    """
+    models = dict(config.get("models") or {})
+    for line, spec in (config.get("study") or {}).items():
+        for name, model in _models_of(line, spec):
+            if name in models:
+                raise ConfigError(f"study.{line}: gives a model the name {name}, which there is already")
+            models[name] = model
+    return {**config, "models": models} if models else dict(config)
+
+
+def line_of(model: str, study: Mapping[str, Any]) -> str | None:
+    """Return the line of a study that a model, or what it is a point of, belongs to; None for other models."""
+    for line, spec in study.items():
+        if any(re.fullmatch(rf"{re.escape(name)}(-at-\d+)?", model) for name, _ in _models_of(line, spec)):
+            return line
+    return None
+
+
+def _models_of(line: str, spec: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    vary = spec.get(VARY) if isinstance(spec, Mapping) else None
+    if (
+        not isinstance(vary, Mapping)
+        or not vary
+        or not all(isinstance(values, list) and values for values in vary.values())
+    ):
+        raise ConfigError(
+            f"study.{line}.{VARY}: found {vary!r}, expected keys of a model with lists of values, such as "
+            "{size: [tiny, small]}"
+        )
+    common = {key: value for key, value in spec.items() if key != VARY}
+    for values in product(*vary.values()):
+        chosen = dict(zip(vary, values, strict=True))
+        yield "-".join([line, *(_label(key, value) for key, value in chosen.items())]), common | chosen
+
+
+def _label(key: str, value: Any) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", f"{ABBREVIATIONS.get(key, key)}{value}").strip("_")
