@@ -114,6 +114,14 @@ def test_the_order_of_keys_does_not_matter(config, schema):
         ("models.cp", {"family": "features"}, ["models.cp.table: found nothing, expected the table"]),
         ("models.cp", {"family": "features", "table": "no.csv"}, ["models.cp.table: the file no.csv does not exist"]),
         ("maps.relationships", {"known": "no.csv"}, ["maps.relationships.known: the file no.csv does not exist"]),
+        ("maps.compound_targets", "no.csv", ["maps.compound_targets: the file no.csv does not exist"]),
+        (
+            "maps",
+            {"aggregate": "median", "weights": "agreement"},
+            ["maps.weights: found 'agreement', which weighs means"],
+        ),
+        ("maps.replicates", {"draws": 9}, ["maps.replicates.draws: found 9, expected at least 99"]),
+        ("genes.arms", "no.csv", ["genes.arms: the file no.csv does not exist"]),
         ("screen.root", "${CELLMAE_NOT_SET}/x", ["screen.root: the environment variable CELLMAE_NOT_SET is not set"]),
     ],
 )

@@ -231,6 +231,13 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name, path in config["maps"]["relationships"].items():
         if not _is_simulated(config, path):
             yield from _missing_file(f"maps.relationships.{name}", path)
+    for name, table in config["genes"].items():
+        if table is not None:
+            yield from _missing_file(f"genes.{name}", table)
+    if config["maps"]["compound_targets"] is not None:
+        yield from _missing_file("maps.compound_targets", config["maps"]["compound_targets"])
+    if config["maps"]["weights"] == "agreement" and config["maps"]["aggregate"] != "mean":
+        yield "maps.weights: found 'agreement', which weighs means; use maps.aggregate: mean, or equal"
     for low, high in config["maps"]["thresholds"]:
         if low >= high:
             yield f"maps.thresholds: found [{low}, {high}], expected the lower one first"

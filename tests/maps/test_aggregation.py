@@ -1,6 +1,6 @@
 """Wells to treatments to perturbations."""
 
-from itertools import combinations
+from typing import ClassVar
 
 import anndata
 import numpy as np
@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from cellmae.errors import DataError
+from cellmae.errors import ConfigError, DataError
 from cellmae.files import read_manifest
-from cellmae.maps import aggregate, build_map, consistency
+from cellmae.maps import Groups, aggregate, agreement, build_map
 
 
 def small(treatments, perturbations, roles=None, X=None):
@@ -57,27 +57,70 @@ def test_treatment_labels_are_made_unique_and_default_to_the_perturbation():
     assert genes.obs_names.tolist() == ["a", "b", "c"]
 
 
-def test_consistency_is_the_mean_cosine_of_all_pairs():
-    generator = np.random.default_rng(0)
-    X, groups = generator.normal(size=(40, 5)), generator.integers(0, 6, size=40)
-    X[groups == 0] = X[groups == 0][:1]
-    X[np.flatnonzero(groups == 1)[0]] = 0
-    found = consistency(X, groups)
-    for label in range(6):
-        rows = [row / np.linalg.norm(row) for row in X[groups == label] if row.any()]
-        assert found[label] == pytest.approx(np.mean([a @ b for a, b in combinations(rows, 2)]))
-    assert found[0] == pytest.approx(1)
-    assert np.isnan(consistency(X[:1], groups[:1]).item())
-
-
 def test_cosines_of_the_map_are_kept(wells):
     genes = aggregate(wells()[0])[1]
     unit = genes.X / np.linalg.norm(genes.X, axis=1, keepdims=True)
     np.testing.assert_allclose(genes.obsp["cosine"], unit @ unit.T, atol=1e-5)
 
 
+class Aliases:
+    """Two retired symbols, and one that is known."""
+
+    approved: ClassVar = {"P53": "TP53", "HER1": "EGFR", "TP53": "TP53"}
+
+    def resolve(self, names):
+        return pd.Index([self.approved.get(name, name) for name in names])
+
+    def unmatched(self, names):
+        return pd.Index([name for name in names if name not in self.approved])
+
+
+def test_perturbations_are_renamed_before_they_are_grouped(caplog):
+    adata = small(["g1", "g2", None, "g4"], ["TP53", "P53", "HER1", "new"])
+    treatments, genes = aggregate(adata, aliases=Aliases())
+    assert genes.obs["treatments"].to_dict() == {"EGFR": 1, "TP53": 2, "new": 1}
+    assert treatments.obs_names.tolist() == ["EGFR", "g1", "g2", "g4"]
+    assert {key: genes.uns["cellmae"][key] for key in ("renamed", "unmatched")} == {"renamed": 2, "unmatched": 1}
+
+
+def test_odd_names_are_cleaned_counted_or_kept_apart(caplog):
+    adata = small(["a"] * 7, [" TP53", "TP53 ", "tp53", "", "  ", None, "EGFR"])
+    with caplog.at_level("WARNING", logger="cellmae"):
+        genes = aggregate(adata)[1]
+    assert genes.obs["wells"].to_dict() == {"EGFR": 1, "TP53": 2, "tp53": 1}
+    assert genes.uns["cellmae"]["unnamed_wells"] == 3
+    assert "differ in nothing but case are kept apart: TP53, tp53" in caplog.text
+    assert "3 wells without a perturbation" in caplog.text
+
+
+def test_wells_without_a_finite_profile_are_left_out_and_listed(caplog):
+    X = np.array([[1.0, 2], [np.nan, 0], [np.inf, -np.inf], [3, 4]], dtype=np.float32)
+    with caplog.at_level("WARNING", logger="cellmae"):
+        genes = aggregate(small(["a", "a", "b", "c"], ["a", "a", "b", "c"], X=X))[1]
+    assert genes.obs_names.tolist() == ["a", "c"]
+    assert genes.X.tolist() == [[1, 2], [3, 4]]
+    assert genes.uns["cellmae"]["undefined_wells"] == 2
+    assert "2 without a finite profile; perturbations lost: b" in caplog.text
+
+
+def test_wells_that_disagree_weigh_less():
+    generator = np.random.default_rng(0)
+    signal = generator.normal(size=30)
+    X = np.vstack([signal + 0.1 * generator.normal(size=(3, 30)), -signal]).astype(np.float32)
+    weights = agreement(X, Groups.of(["g"] * 4))
+    assert weights.sum() == pytest.approx(1)
+    assert weights[3] == pytest.approx(0.01 / (0.01 + 3 * weights[0] / weights[3] * 0.01), rel=0.1)
+    equal, weighted = (
+        aggregate(small(["g"] * 4, ["g"] * 4, X=X), weights=weights)[1].X[0] for weights in ("equal", "agreement")
+    )
+    assert np.linalg.norm(weighted - signal) < 0.3 * np.linalg.norm(equal - signal)
+    assert agreement(X[:2], Groups.of(["a", "b"])).tolist() == [1, 1]
+    with pytest.raises(ConfigError, match=r"^maps\.weights: found 'agreement'"):
+        aggregate(small(["g"], ["g"]), how="median", weights="agreement")
+
+
 def test_controls_alone_make_no_map():
-    with pytest.raises(DataError, match="all 2 wells are negative controls"):
+    with pytest.raises(DataError, match="all wells are negative controls"):
         aggregate(small(["c", "c"], ["c", "c"], ["negative_control"] * 2))
 
 
@@ -105,14 +148,23 @@ def test_files_and_manifest_agree(wells, tmp_path):
 
 
 @pytest.mark.slow
-def test_scanpy_takes_the_map_as_it_is(wells, tmp_path):
+@pytest.mark.parametrize("level", [0, 1], ids=["treatments", "perturbations"])
+def test_scanpy_takes_both_levels_as_they_are(wells, tmp_path, level):
     sc = pytest.importorskip("scanpy")
     pytest.importorskip("igraph")
-    genes = aggregate(wells()[0])[1]
-    genes.write_h5ad(tmp_path / "map.h5ad")
+    aggregate(wells()[0])[level].write_h5ad(tmp_path / "map.h5ad")
     adata = sc.read_h5ad(tmp_path / "map.h5ad")
     sc.pp.neighbors(adata, use_rep="X", metric="cosine", n_neighbors=5)
     sc.tl.umap(adata)
     sc.tl.leiden(adata, flavor="igraph")
+    sc.pl.umap(adata, color=["consistency", "leiden"], show=False)
     assert np.isfinite(adata.obsm["X_umap"]).all()
     assert adata.obs["leiden"].nunique() > 1
+
+
+@pytest.mark.slow
+def test_pertpy_takes_wells_and_treatments(wells):
+    distances = pytest.importorskip("pertpy.tools", reason="needs pertpy, which is no part of cellmae")
+    treatments = aggregate(wells()[0])[0]
+    table = distances.Distance("edistance", obsm_key="X").pairwise(treatments, groupby="perturbation")
+    assert np.isfinite(table.to_numpy()).all()

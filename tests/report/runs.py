@@ -11,7 +11,15 @@ from PIL import Image
 
 from cellmae.alignment import align_plates, fit_plates
 from cellmae.files import write_json, write_manifest
-from cellmae.maps import build_map, compare_models, score_enrichment, score_probe, score_recall, score_sets
+from cellmae.maps import (
+    build_map,
+    compare_models,
+    score_enrichment,
+    score_probe,
+    score_recall,
+    score_replicates,
+    score_sets,
+)
 from cellmae.report import write_report
 from cellmae.screen import summarise
 
@@ -190,6 +198,15 @@ def align_and_score(results: Path, model: str, alignment: str, options: dict[str
         treatments=maps / "treatments.h5ad",
         output=maps / "map.h5ad",
         manifest=maps / "map.json",
+    )
+    score_replicates(
+        aligned,
+        maps / "map.h5ad",
+        maps / "treatments.h5ad",
+        output=maps / "replicates.csv",
+        proximity=maps / "proximity.csv",
+        compounds=maps / "compounds.csv",
+        replicates=REPLICATES,
     )
     truth = results / "screen" / "truth.parquet"
     score_recall(

@@ -47,7 +47,7 @@ class Page(HTMLParser):
 
 def test_page_has_all_sections_and_links_to_them(report: Path) -> None:
     page = Page(report)
-    expected = ["answer", "recall", "comparison", "probe", "map", "wells", "training", "tiles", "run"]
+    expected = ["answer", "recall", "comparison", "probe", "replicates", "map", "wells", "training", "tiles", "run"]
     assert page.sections() == expected
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert [link for link in links if str(link).startswith("#")][1:] == [f"#{key}" for key in expected]
@@ -132,7 +132,7 @@ def test_profiles_have_no_tiles_and_no_training(run: Path, tmp_path: Path) -> No
     models = {"intensity": {"family": "features"}}
     folder = report_on(run, output=tmp_path / "report", models=models, images=False, truth=False)
     page = Page(folder)
-    assert page.sections() == ["answer", "recall", "comparison", "map", "wells", "run"]
+    assert page.sections() == ["answer", "recall", "comparison", "replicates", "map", "wells", "run"]
     assert "no tiles" in page.text
 
 

@@ -36,7 +36,8 @@ def aligning(models=MODELS):
 
 
 def scoring(models=MODELS):
-    scores = {f"Scoring the {what} {model}, aligned by tvn" for what in ("recall of", "sets on") for model in models}
+    scored = ("recall of", "sets on", "replicates of")
+    scores = {f"Scoring the {what} {model}, aligned by tvn" for what in scored for model in models}
     return scores | {"Comparing the models"}
 
 
@@ -73,6 +74,7 @@ def test_a_finished_run_makes_nothing(finished):
         ("models__mae__seed", 1, TRAINING | FROM_MAE),
         ("alignments__tvn__pca", 6, FROM_ALIGNMENT),
         ("maps__aggregate", "median", FROM_MAPS),
+        ("maps__replicates__draws", 500, FROM_MAPS),
         ("maps__bootstrap", 30, scoring() | REPORT),
         ("report__title", "Another title", REPORT),
     ],

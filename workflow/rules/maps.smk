@@ -3,12 +3,14 @@
 import cellmae.maps
 
 MAP = f"{RESULTS}/maps/{{model}}/{{alignment}}"
+MAP_GENES = ("arms", "aliases")  # facts about genes that scores of a finished map need
 RESAMPLING = {"replicates": config["maps"]["bootstrap"], "seed": config["maps"]["seed"]}
 
 
 rule build_map:
     input:
         alignment=rules.apply_alignment.output.manifest,
+        genes=[path for path in config["genes"].values() if path],
     output:
         treatments=f"{MAP}/treatments.h5ad",
         map=f"{MAP}/map.h5ad",
@@ -27,10 +29,55 @@ rule build_map:
         version=cellmae.maps.VERSION,
         aligned=rules.apply_alignment.output.wells,
         aggregate=config["maps"]["aggregate"],
+        weights=config["maps"]["weights"],
+        genes=config["genes"],
+        scores=config["maps"]["replicates"],
+        seed=config["maps"]["seed"],
     message:
         "Mapping {wildcards.model}, aligned by {wildcards.alignment}"
     script:
         "../scripts/build_map.py"
+
+
+rule score_replicates:
+    input:
+        alignment=rules.apply_alignment.output.manifest,
+        manifest=rules.build_map.output.manifest,
+        genes=[config["genes"][key] for key in MAP_GENES if config["genes"][key]],
+        potencies=config["maps"]["compound_targets"] or [],
+    output:
+        replicates=report(
+            f"{MAP}/replicates.csv",
+            caption="../report/replicates.rst",
+            category="Maps",
+        ),
+        proximity=report(
+            f"{MAP}/proximity.csv", caption="../report/proximity.rst", category="Maps"
+        ),
+        compounds=report(
+            f"{MAP}/compounds.csv", caption="../report/compounds.rst", category="Maps"
+        ),
+    log:
+        f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.replicates.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/maps/{{model}}/{{alignment}}.replicates.tsv"
+    conda:
+        "../../envs/maps.yaml"
+    threads: ALL_PLATES["threads"]
+    resources:
+        mem_mb=ALL_PLATES["mem_mb"],
+        runtime=120,
+    params:
+        version=cellmae.maps.VERSION,
+        aligned=rules.apply_alignment.output.wells,
+        map=rules.build_map.output.map,
+        treatments=rules.build_map.output.treatments,
+        genes={key: config["genes"][key] for key in MAP_GENES},
+        resampling=RESAMPLING,
+    message:
+        "Scoring the replicates of {wildcards.model}, aligned by {wildcards.alignment}"
+    script:
+        "../scripts/score_replicates.py"
 
 
 rule score_recall:
@@ -220,6 +267,11 @@ if config["study"]:
 rule maps:
     input:
         rules.compare_models.output.comparison,
+        expand(
+            rules.score_replicates.output.replicates,
+            model=MODELS,
+            alignment=ALIGNMENTS,
+        ),
         rules.scale_models.output.points if config["study"] else [],
         expand(rules.score_sets.output, model=MODELS, alignment=ALIGNMENTS),
     localrule: True

@@ -23,6 +23,11 @@ rule write_report:
             if SIMULATED
             else []
         ),
+        replicates=expand(
+            rules.score_replicates.output.replicates,
+            model=MODELS,
+            alignment=ALIGNMENTS,
+        ),
         comparison=rules.compare_models.output.comparison,
         retired=RETIRED,
     output:

@@ -11,4 +11,8 @@ if __name__ == "__main__":
             output=snakemake.output.map,
             manifest=snakemake.output.manifest,
             how=snakemake.params.aggregate,
+            weights=snakemake.params.weights,
+            **snakemake.params.genes,
+            scores=snakemake.params.scores,
+            seed=snakemake.params.seed,
         )

@@ -21,6 +21,7 @@ from cellmae.report.plates import plates_section
 from cellmae.report.probe import probe_section
 from cellmae.report.recall import recall_section
 from cellmae.report.relationships import map_section
+from cellmae.report.replicates import replicates_section
 from cellmae.report.results import Results
 from cellmae.report.run import facts, run_section
 from cellmae.report.sets import sets_section
@@ -151,6 +152,7 @@ def _sections(
         recall_section(scores, colours=colours),
         comparison_section(comparison),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
+        replicates_section(run.replicates()),
         map_section(run.map(leader.model, leader.alignment), pairs, **leader._asdict()),
         *([sets_section(*sets)] if len(sets[0]) else []),
         wells_section(

@@ -72,6 +72,10 @@ class Results:
         """Return ``probe.csv`` of all maps, with ``model`` and ``alignment``."""
         return self._of_all_maps("probe.csv")
 
+    def replicates(self) -> pd.DataFrame:
+        """Return ``replicates.csv`` of all maps, with ``model`` and ``alignment``."""
+        return self._of_all_maps("replicates.csv")
+
     def comparison(self) -> pd.DataFrame:
         """Return ``comparison.csv``."""
         return _read_csv(self.folder / "maps" / "comparison.csv")
