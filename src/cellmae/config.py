@@ -230,9 +230,27 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name, path in config["maps"]["relationships"].items():
         if not _is_simulated(config, path):
             yield from _missing_file(f"maps.relationships.{name}", path)
+    for name, table in config["genes"].items():
+        if table is not None:
+            yield from _missing_file(f"genes.{name}", table)
+    for name, spec in config["alignments"].items():
+        yield from _correction_contradictions(f"alignments.{name}", spec, config["genes"])
     for low, high in config["maps"]["thresholds"]:
         if low >= high:
             yield f"maps.thresholds: found [{low}, {high}], expected the lower one first"
+
+
+def _correction_contradictions(key: str, spec: Mapping[str, Any], genes: Mapping[str, str | None]) -> Iterator[str]:
+    arms, limits = spec["arm_correction"], dict(spec["filter"])
+    if arms is not None and genes["arms"] is None:
+        yield f"{key}.arm_correction: found no genes.arms, the table of chromosome arms; give one"
+    if arms is not None and arms["genes"] == "unexpressed" and genes["expression"] is None:
+        yield f"{key}.arm_correction: found no genes.expression, the table of zFPKM; give one, or set genes: all"
+    if limits.pop("expressed", None) is not None and genes["expression"] is None:
+        yield f"{key}.filter.expressed: found no genes.expression, the table of zFPKM; give one"
+    for column, bounds in limits.items():
+        if bounds.get("min", -math.inf) > bounds.get("max", math.inf):
+            yield f"{key}.filter.{column}: found min {bounds['min']} above max {bounds['max']}, which leaves no well"
 
 
 def _tile_contradictions(tiles: Mapping[str, Any], screen: Mapping[str, Any]) -> Iterator[str]:

@@ -50,7 +50,7 @@ class Confounding:
         return value | {
             "inseparable": len(self.inseparable),
             "batches_without_controls": list(self.batches_without_controls),
-            "separate": [list(group) for group in self.separate],
+            "separate": [", ".join(group) for group in self.separate],
             "association": None if np.isnan(self.association) else round(self.association, 4),
         }
 
