@@ -196,7 +196,7 @@ def describe_wells(fields: pd.DataFrame, kept: pd.DataFrame, channels: Iterable[
     Returns
     -------
     ``plate``, ``plate_name``, ``batch``, ``well``, ``row``, ``column``, the number of ``fields`` and ``crops``, and for
-    each channel ``mean_{channel}`` and ``sd_{channel}``, averaged over crops, in 8-bit units; the ``foreground``, a share.
+    each channel ``mean_{channel}`` and ``sd_{channel}``, averaged over crops, in 8-bit units; the ``foreground``.
     """
     groups = kept.groupby("well")
     measures = [*(f"{measure}_{channel}" for measure in ("mean", "sd") for channel in channels), "foreground"]
