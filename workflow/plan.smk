@@ -142,6 +142,14 @@ def fit_files(pattern):
     )
 
 
+def gene_tables(wildcards):
+    """Return the tables of facts about genes that an alignment depends on."""
+    spec = ALIGNMENTS[wildcards.alignment]
+    if spec["arm_correction"] is None and "expressed" not in spec["filter"]:
+        return []
+    return [table for table in config["genes"].values() if table is not None]
+
+
 def without_plates(spec):
     """Return a model's or an alignment's configuration less what says which plates it is fitted on, or with what."""
     other = ("plates", "refit", "validation_plates", "gpus", "nodes")

@@ -238,9 +238,24 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _missing_file("maps.compound_targets", config["maps"]["compound_targets"])
     if config["maps"]["weights"] == "agreement" and config["maps"]["aggregate"] != "mean":
         yield "maps.weights: found 'agreement', which weighs means; use maps.aggregate: mean, or equal"
+    for name, spec in config["alignments"].items():
+        yield from _correction_contradictions(f"alignments.{name}", spec, config["genes"])
     for low, high in config["maps"]["thresholds"]:
         if low >= high:
             yield f"maps.thresholds: found [{low}, {high}], expected the lower one first"
+
+
+def _correction_contradictions(key: str, spec: Mapping[str, Any], genes: Mapping[str, str | None]) -> Iterator[str]:
+    arms, limits = spec["arm_correction"], dict(spec["filter"])
+    if arms is not None and genes["arms"] is None:
+        yield f"{key}.arm_correction: found no genes.arms, the table of chromosome arms; give one"
+    if arms is not None and arms["genes"] == "unexpressed" and genes["expression"] is None:
+        yield f"{key}.arm_correction: found no genes.expression, the table of zFPKM; give one, or set genes: all"
+    if limits.pop("expressed", None) is not None and genes["expression"] is None:
+        yield f"{key}.filter.expressed: found no genes.expression, the table of zFPKM; give one"
+    for column, bounds in limits.items():
+        if bounds.get("min", -math.inf) > bounds.get("max", math.inf):
+            yield f"{key}.filter.{column}: found min {bounds['min']} above max {bounds['max']}, which leaves no well"
 
 
 def _tile_contradictions(tiles: Mapping[str, Any], screen: Mapping[str, Any]) -> Iterator[str]:

@@ -75,6 +75,46 @@ class Aliases:
                 logger.info("%s: %d of %d names %s: %s", what, len(found), len(distinct), text, listing(found))
 
 
+@dataclass(frozen=True)
+class Genes:
+    """What is known about the genes of a screen, as far as it is.
+
+    Attributes
+    ----------
+    arms
+        As :func:`read_arms` returns them.
+    expression
+        As :func:`read_expression` returns it.
+    aliases
+        As :func:`read_aliases` returns them.
+    """
+
+    arms: pd.Series | None = None
+    expression: pd.Series | None = None
+    aliases: Aliases | None = None
+
+    @classmethod
+    def read(
+        cls,
+        arms: str | Path | None = None,
+        expression: str | Path | None = None,
+        aliases: str | Path | None = None,
+    ) -> "Genes":
+        """Read the tables that the section ``genes`` of the configuration names."""
+        names = read_aliases(aliases) if aliases else None
+        return cls(
+            arms=read_arms(arms, names) if arms else None,
+            expression=read_expression(expression, names) if expression else None,
+            aliases=names,
+        )
+
+    def named(self, perturbations: Iterable[str]) -> pd.Index:
+        """Return the gene of each perturbation, by the name that the tables have for it."""
+        if self.aliases is None:
+            return pd.Index(pd.Series(list(perturbations), dtype=object))
+        return self.aliases.resolve(perturbations)
+
+
 def read_aliases(path: str | Path, *, key: str = "genes.aliases") -> Aliases:
     """Read which names stand for which genes.
 

@@ -41,8 +41,9 @@ def test_the_wells_are_described(plate, make_model):
     obs = read_embeddings(plate.output).obs
     assert obs.columns.tolist() == [
         "plate", "plate_name", "batch", "well", "row", "column", "fields", "crops",
-        "mean_nuclei", "mean_actin", "sd_nuclei", "sd_actin",
+        "mean_nuclei", "mean_actin", "sd_nuclei", "sd_actin", "foreground",
     ]  # fmt: skip
+    assert obs["foreground"].between(0, 1).all()
     assert obs["column"].tolist() == [1, 2, 3]
     assert obs["fields"].tolist() == [2, 2, 2]
     assert obs["crops"].tolist() == [18, 18, 18]

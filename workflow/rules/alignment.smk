@@ -7,6 +7,7 @@ rule fit_alignment:
     input:
         embeddings=fit_files(rules.embed_plate.output.manifest),
         wells=fit_files(rules.index_wells.output.wells),
+        genes=gene_tables,
     output:
         fit=f"{RESULTS}/alignment/{{model}}/{{alignment}}.fit.h5",
         manifest=f"{RESULTS}/alignment/{{model}}/{{alignment}}.fit.json",
@@ -23,6 +24,7 @@ rule fit_alignment:
     params:
         version=cellmae.alignment.VERSION,
         alignment=lambda wildcards: without_plates(ALIGNMENTS[wildcards.alignment]),
+        genes=lambda wildcards: config["genes"] if gene_tables(wildcards) else {},
     message:
         "Fitting the alignment {wildcards.alignment} on {wildcards.model}"
     script:
@@ -36,6 +38,7 @@ rule apply_alignment:
             rules.embed_plate.output.manifest, plate=PLATES, allow_missing=True
         ),
         wells=expand(rules.index_wells.output.wells, plate=PLATES),
+        genes=gene_tables,
     output:
         wells=f"{RESULTS}/alignment/{{model}}/{{alignment}}.h5ad",
         manifest=f"{RESULTS}/alignment/{{model}}/{{alignment}}.json",
@@ -52,6 +55,9 @@ rule apply_alignment:
     params:
         version=cellmae.alignment.VERSION,
         fit=rules.fit_alignment.output.fit,
+        aliases=lambda wildcards: (
+            config["genes"]["aliases"] if gene_tables(wildcards) else None
+        ),
     message:
         "Aligning {wildcards.model} by {wildcards.alignment}"
     script:

@@ -9,6 +9,7 @@ if __name__ == "__main__":
             [Path(manifest).with_suffix(".h5ad") for manifest in snakemake.input.embeddings],
             snakemake.input.wells,
             fit=snakemake.params.fit,
+            aliases=snakemake.params.aliases,
             output=snakemake.output.wells,
             manifest=snakemake.output.manifest,
         )

@@ -11,10 +11,14 @@ if __name__ == "__main__":
         record = fit.with_name(f"{snakemake.wildcards.alignment}.plates.json")
         remember_plates(record, [Path(manifest).stem for manifest in manifests])
         alike = embedded_alike(manifests)
+        options = dict(snakemake.params.alignment)
+        limits = options.pop("filter")
         fit_plates(
             [Path(manifest).with_suffix(".h5ad") for manifest in compress(manifests, alike)],
             list(compress(snakemake.input.wells, alike)),
             fit=snakemake.output.fit,
             manifest=fit,
-            **snakemake.params.alignment,
+            limits=limits,
+            genes=snakemake.params.genes,
+            **options,
         )

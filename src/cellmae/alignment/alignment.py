@@ -10,15 +10,22 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from cellmae.alignment import VERSION
+from cellmae.alignment.arms import ArmCorrection, fit_arms
 from cellmae.alignment.centring import fit_unmoved
 from cellmae.alignment.chunks import ArrayChunks, BatchRows, Chunks, Rows
+from cellmae.alignment.covariates import Regression, fit_regression, report_nesting
+from cellmae.alignment.filters import WellFilter
 from cellmae.alignment.harmony import HarmonisedWells, harmonise, require_harmonypy
 from cellmae.alignment.steps import METHODS, BatchTransforms, Method, Steps, fit_steps
 from cellmae.alignment.storage import arrays_of, load_parts, save_parts
 from cellmae.errors import ConfigError, DataError
 from cellmae.files import digest_bytes
+from cellmae.genes import Genes
 from cellmae.logging import logger
+from cellmae.screen.confounding import check_confounding
 from cellmae.screen.listing import listing
+
+NO_GENES = Genes()
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,14 @@ class Alignment:
         What was fitted, for all batches and for each.
     harmonised
         The wells of the fit as Harmony leaves them, where it was asked for.
+    wells
+        Which wells are left out, where any are.
+    regression
+        What is subtracted from embeddings before all else, where anything is.
+    arms
+        What is subtracted from aligned coordinates, where anything is.
+    confounding
+        What was found to be confounded in the fit, as JSON-like values.
     """
 
     method: str
@@ -47,6 +62,10 @@ class Alignment:
     steps: Steps = field(repr=False)
     batches: BatchTransforms = field(repr=False)
     harmonised: HarmonisedWells | None = field(default=None, repr=False)
+    wells: WellFilter | None = field(default=None, repr=False)
+    regression: Regression | None = field(default=None, repr=False)
+    arms: ArmCorrection | None = field(default=None, repr=False)
+    confounding: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def digest(self) -> str:
@@ -55,9 +74,9 @@ class Alignment:
         return digest_bytes(*(array.tobytes() for array in arrays))
 
     def stream(
-        self, adata: AnnData, chunks: Chunks | None = None
+        self, adata: AnnData, chunks: Chunks | None = None, genes: Genes = NO_GENES
     ) -> Iterator[tuple[Rows, NDArray, NDArray[np.float64], NDArray[np.float64]]]:
-        """Yield rows, embeddings, principal and aligned coordinates of wells, chunk by chunk.
+        """Yield rows, embeddings (less what is regressed out), principal and aligned coordinates, chunk by chunk.
 
         A batch of the fit is treated as in the fit. Centre, scale and covariance of any other are estimated
         from the wells given here, shrunk by what the fit knows about batches: give all its wells at once.
@@ -68,6 +87,8 @@ class Alignment:
             Annotated wells.
         chunks
             Their embeddings, where ``adata`` holds none in ``X``.
+        genes
+            The aliases by which genes find their arm.
 
         Raises
         ------
@@ -76,6 +97,9 @@ class Alignment:
         """
         self._check_source(adata)
         chunks = chunks or ArrayChunks(np.asarray(adata.X))
+        if self.regression is not None:
+            chunks = self.regression.chunks(chunks, adata.obs, self.options["batch"])
+        named = genes.named(adata.obs["perturbation"]) if self.arms is not None else None
         harmonised = None if self.harmonised is None else self.harmonised.of(_names(adata))
         batches = _batch_rows(adata, self.options["batch"], self.options.get("controls"))
         transforms = self.batches
@@ -87,9 +111,11 @@ class Alignment:
             if harmonised is not None:
                 aligned = harmonised[rows].astype(np.float64)
             _check_finite(aligned, adata, rows)
+            if self.arms is not None and named is not None:
+                aligned = self.arms.apply(aligned, named[rows])
             yield rows, X, coordinates, aligned
 
-    def apply(self, adata: AnnData) -> AnnData:
+    def apply(self, adata: AnnData, genes: Genes = NO_GENES) -> AnnData:
         """Add ``obsm["X_pca"]`` and ``obsm["X_tvn"]`` (float32), PCA slots and provenance to ``adata``.
 
         ``X_pca`` holds the coordinates that whitening starts from: those of located batches with the methods
@@ -106,7 +132,7 @@ class Alignment:
             As :meth:`stream`.
         """
         vectors = {key: np.empty((adata.n_obs, width), np.float32) for key, width in self.widths.items()}
-        for rows, _, coordinates, aligned in self.stream(adata):
+        for rows, _, coordinates, aligned in self.stream(adata, genes=genes):
             vectors["X_pca"][rows] = coordinates
             vectors["X_tvn"][rows] = aligned
         adata.obsm.update(vectors)
@@ -149,6 +175,8 @@ class Alignment:
             "components": self.widths["X_pca"],
             "dimensions": self.widths["X_tvn"],
             **(self._borrowing() if self.method == "tvn" else {}),
+            **self._around(),
+            "confounding": dict(self.confounding),
             "fit_plates": list(self.plates),
             "fit_digest": self.digest,
         }
@@ -159,9 +187,14 @@ class Alignment:
             "whitening_weight_of_all_wells": self.steps.whitening.borrowed,
         }
 
+    def _around(self) -> dict[str, Any]:
+        regressed = {} if self.regression is None else {"variance_regressed_out": self.regression.variance_removed}
+        return regressed | ({} if self.arms is None else {"arm_correction": self.arms.describe()})
+
     @property
     def _parts(self) -> dict[str, Any]:
-        parts = {"steps": self.steps, "batches": self.batches, "harmonised": self.harmonised}
+        names = ("steps", "batches", "harmonised", "wells", "regression", "arms")
+        parts = {name: getattr(self, name) for name in names}
         return {name: part for name, part in parts.items() if part is not None}
 
     def save(self, path: str | Path) -> None:
@@ -169,7 +202,12 @@ class Alignment:
         save_parts(
             path,
             version=VERSION,
-            header={"method": self.method, "options": self.options, "source": self.source},
+            header={
+                "method": self.method,
+                "options": self.options,
+                "source": self.source,
+                "confounding": self.confounding,
+            },
             names={"features": self.features, "plates": self.plates},
             parts=self._parts,
         )
@@ -190,6 +228,10 @@ def fit_alignment(
     standardise: str = "batch",
     controls: Sequence[str] = (),
     harmony: bool = False,
+    regress: Sequence[str] = (),
+    arm_correction: Mapping[str, Any] | None = None,
+    genes: Genes = NO_GENES,
+    wells: WellFilter | None = None,
 ) -> Alignment:
     """Fit an alignment on annotated wells.
 
@@ -213,6 +255,14 @@ def fit_alignment(
         Perturbations whose negative controls count; those of all by default.
     harmony
         Whether Harmony follows. It keeps all aligned wells in memory, and no later well can be aligned.
+    regress
+        Covariates whose effects are subtracted first, see :mod:`cellmae.alignment.covariates`.
+    arm_correction
+        Keywords of :func:`~cellmae.alignment.arms.fit_arms`, which is then applied last.
+    genes
+        Facts that the correction of arms needs.
+    wells
+        Filter that the wells have passed; kept for those that come later.
 
     Raises
     ------
@@ -231,9 +281,18 @@ def fit_alignment(
     _require_controls(batches, method)
     _report_few_controls(batches, recipe)
     chunks = chunks or ArrayChunks(np.asarray(adata.X))
-    steps, transforms = fit_steps(chunks, batches, recipe, components=pca)
+    confounding = _check_confounding(adata, batch)
+    regression, located = None, chunks
+    if regress:
+        regression = fit_regression(chunks, adata.obs, regress, batch)
+        confounding["nesting"] = report_nesting(adata.obs, regression.covariates, batch)
+        located = regression.chunks(chunks, adata.obs, batch)
+    steps, transforms = fit_steps(located, batches, recipe, components=pca)
     options = {"pca": pca, "batch": batch} | ({"standardise": standardise} if method == "efaar" else {})
     options |= ({"controls": list(controls)} if controls else {}) | ({"harmony": True} if harmony else {})
+    options |= ({"regress": list(regress)} if regress else {}) | (
+        {"arm_correction": dict(arm_correction)} if arm_correction else {}
+    )
     alignment = Alignment(
         method=method,
         options=options,
@@ -242,15 +301,29 @@ def fit_alignment(
         source=_source(adata),
         steps=steps,
         batches=transforms,
+        wells=wells,
+        regression=regression,
+        confounding=confounding,
     )
     if harmony:
         aligned = np.concatenate([aligned for *_, aligned in alignment.stream(adata, chunks)])
         alignment = replace(alignment, harmonised=harmonise(aligned, batches, _names(adata)))
+    if arm_correction:
+        aligned_chunks = ((rows, aligned) for rows, _, _, aligned in alignment.stream(adata, chunks))
+        arms = fit_arms(aligned_chunks, adata.obs, genes, dimensions=alignment.widths["X_tvn"], **arm_correction)
+        alignment = replace(alignment, arms=arms)
     logger.info(
         "alignment: %d wells, %d controls, %d batches; %s",
         adata.n_obs, batches.is_control.sum(), len(batches.names), alignment.describe(),
     )  # fmt: skip
     return alignment
+
+
+def _check_confounding(adata: AnnData, batch: str) -> dict[str, Any]:
+    found = check_confounding(adata.obs, batch=batch)
+    for note in found.notes():
+        logger.warning("confounding: %s", note)
+    return {key: value for key, value in found.as_json().items() if value is not None}
 
 
 def _recipe(method: str, standardise: str) -> Method:

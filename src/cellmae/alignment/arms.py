@@ -5,7 +5,7 @@ CRISPR-Cas9 editing*, Nat. Genet. 56: a nuclease may truncate the arm that it cu
 similar profiles. Genes that the cells do not express have no effect of their own, so their mean is that of the arm.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from cellmae.errors import DataError
-from cellmae.genes import require_shared
+from cellmae.alignment.chunks import Rows
+from cellmae.errors import ConfigError, DataError
+from cellmae.genes import Genes, require_shared
 from cellmae.logging import logger
 from cellmae.screen.listing import listing
 
@@ -109,7 +110,7 @@ class ArmSums:
         self._sums = np.zeros((len(self._guides), dimensions))
         self._counts = np.zeros(len(self._guides), dtype=np.int64)
 
-    def add(self, rows: NDArray[np.intp] | slice, T: NDArray) -> None:
+    def add(self, rows: Rows, T: NDArray) -> None:
         """Add the wells with the row numbers ``rows``, of aligned coordinates ``T``, shape (rows, dimensions)."""
         codes = self._codes[rows]
         own = np.flatnonzero(codes >= 0)
@@ -138,6 +139,57 @@ class ArmSums:
             other_arms=counts.index.drop(enough).to_numpy(dtype=str),
             genes_on_others=np.asarray(counts.drop(enough), dtype=np.int64),
         )
+
+
+def fit_arms(
+    chunks: Iterable[tuple[Rows, NDArray]],
+    obs: pd.DataFrame,
+    facts: Genes,
+    *,
+    dimensions: int,
+    genes: str = "unexpressed",
+    min_genes: int = 20,
+    max_expression: float = -3.0,
+) -> ArmCorrection:
+    """Fit the offsets of chromosome arms.
+
+    Parameters
+    ----------
+    chunks
+        Rows and aligned coordinates of wells.
+    obs
+        All wells, with ``perturbation`` and ``treatment``.
+    facts
+        Arms and, unless ``genes`` is ``all``, expression.
+    dimensions
+        Length of the coordinates.
+    genes
+        Whose mean is an arm's offset: ``unexpressed`` genes, or ``all`` of the arm.
+    min_genes
+        Fewest such genes of an arm that is corrected.
+    max_expression
+        zFPKM below which a gene is not expressed.
+
+    Raises
+    ------
+    ConfigError
+        A table that is needed is not given.
+    DataError
+        The tables and the screen share no gene.
+    """
+    if facts.arms is None:
+        raise ConfigError("alignments.*.arm_correction: a table of chromosome arms is needed; give genes.arms")
+    measured_on = None
+    if genes == "unexpressed":
+        if facts.expression is None:
+            raise ConfigError(
+                "alignments.*.arm_correction: a table of zFPKM is needed; give genes.expression, or set genes: all"
+            )
+        measured_on = unexpressed_genes(facts.expression, max_expression, facts.arms)
+    sums = ArmSums(facts.named(obs["perturbation"]), obs["treatment"], facts.arms, measured_on, dimensions)
+    for rows, aligned in chunks:
+        sums.add(rows, aligned)
+    return sums.fit(min_genes)
 
 
 def unexpressed_genes(expression: pd.Series, max_expression: float, arms: pd.Series) -> pd.Index:

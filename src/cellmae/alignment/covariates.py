@@ -17,8 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import linalg
 
+from cellmae.alignment.chunks import Chunks
 from cellmae.alignment.filters import numeric_column
-from cellmae.logging import logger
+from cellmae.logging import logger, progress
 from cellmae.screen.listing import listing
 
 POSITION = "position"
@@ -105,6 +106,10 @@ class Regression:
     coefficients: NDArray[np.float64]
     variance_removed: float
 
+    def chunks(self, chunks: Chunks, obs: pd.DataFrame, batch: str) -> "RegressedChunks":
+        """Return the features of all wells less the effects, chunk by chunk; batches may be new."""
+        return RegressedChunks(chunks, self, self.covariates.with_batches(obs, batch), obs, batch)
+
     def apply(self, X: NDArray, obs: pd.DataFrame, batch: str, covariates: Covariates | None = None) -> NDArray:
         """Return the features of wells less the effects, shape (wells, features), in float64.
 
@@ -118,6 +123,32 @@ class Regression:
             Those of the fit with later batches, see :meth:`Covariates.with_batches`.
         """
         return np.asarray(X, dtype=np.float64) - (covariates or self.covariates).design(obs, batch) @ self.coefficients
+
+
+@dataclass(frozen=True)
+class RegressedChunks:
+    """Features of wells, less the effects of covariates, as they are read."""
+
+    chunks: Chunks
+    regression: Regression
+    covariates: Covariates
+    obs: pd.DataFrame
+    batch: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Wells and features."""
+        return self.chunks.shape
+
+    @property
+    def rows(self) -> Sequence[slice]:
+        """Rows of each chunk."""
+        return self.chunks.rows
+
+    def read(self, number: int) -> NDArray[np.float64]:
+        """Return the features of a chunk."""
+        X, obs = self.chunks.read(number), self.obs.iloc[self.rows[number]]
+        return self.regression.apply(X, obs, self.batch, self.covariates)
 
 
 class RegressionSums:
@@ -175,6 +206,15 @@ class RegressionSums:
             listing([*([POSITION] if len(self.covariates.rows) else []), *self.covariates.names]), 100 * share,
         )  # fmt: skip
         return Regression(self.covariates, coefficients, share)
+
+
+def fit_regression(chunks: Chunks, obs: pd.DataFrame, names: Sequence[str], batch: str) -> Regression:
+    """Fit the effects of covariates, in one pass over the wells; see :func:`find_covariates` for what goes in."""
+    covariates = find_covariates(obs, names, batch)
+    sums = RegressionSums(covariates, batch, chunks.shape[1])
+    for number, rows in enumerate(progress(chunks.rows, description="regression: reading", unit="chunk")):
+        sums.add(obs.iloc[rows], chunks.read(number))
+    return sums.fit()
 
 
 def find_covariates(obs: pd.DataFrame, names: Sequence[str], batch: str) -> Covariates:

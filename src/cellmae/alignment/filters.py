@@ -1,14 +1,16 @@
 """Wells left out by what was measured of them, or because the cells do not express their gene: EFAAR's filter."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from cellmae.alignment.chunks import PlateChunks
 from cellmae.errors import ConfigError, DataError
 from cellmae.logging import logger
 from cellmae.screen.listing import listing
@@ -93,6 +95,36 @@ def make_filter(limits: Mapping[str, Any], expression: pd.Series | None = None) 
     )
     unexpressed = sorted(expression.index[expression < least]) if expression is not None and least is not None else []
     return WellFilter(np.array(list(columns), dtype=str), low, high, np.array(unexpressed, dtype=str))
+
+
+def leave_out(adata: AnnData, chunks: PlateChunks, reasons: pd.Series) -> tuple[AnnData, PlateChunks]:
+    """Return the wells that have no reason to be left out; the others are counted, listed and kept on record.
+
+    Parameters
+    ----------
+    adata, chunks
+        As :func:`~cellmae.alignment.annotation.annotate_apart` returns them.
+    reasons
+        Why each well is left out, missing for those that stay.
+
+    Returns
+    -------
+    tuple
+        The wells that stay, with the numbers of the others by reason in ``uns["cellmae"]["wells"]``.
+    """
+    stays = reasons.isna().to_numpy()
+    if stays.all():
+        return adata, chunks
+    counts = report_left_out(reasons)
+    kept = []
+    for own, rows in zip(chunks.kept, chunks.rows, strict=True):
+        still = own.copy()
+        still[own] = stays[rows]
+        kept.append(still)
+    adata = adata[stays].copy()
+    wells = adata.uns["cellmae"]["wells"]
+    adata.uns["cellmae"]["wells"] = {**wells, **counts, "kept": int(stays.sum())}
+    return adata, replace(chunks, kept=kept)
 
 
 def report_left_out(reasons: pd.Series) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """Files of plates in, files of the stage out: what the rules of the workflow call."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from cellmae.alignment import VERSION
 from cellmae.alignment.alignment import Alignment, fit_alignment
 from cellmae.alignment.annotation import annotate_apart, combine_digests
 from cellmae.alignment.chunks import PlateChunks
+from cellmae.alignment.filters import WellFilter, leave_out, make_filter
 from cellmae.embeddings import EmbeddingsFile
 from cellmae.files import DIGEST_BYTES, atomic_path, digest_bytes, write_manifest
+from cellmae.genes import Genes
 from cellmae.screen import read_wells
 
 
@@ -24,6 +26,8 @@ def fit_plates(
     *,
     fit: str | Path,
     manifest: str | Path,
+    limits: Mapping[str, Any] | None = None,
+    genes: Mapping[str, str | None] | None = None,
     **options: Any,
 ) -> None:
     """Fit an alignment on the plates given; write it, then its manifest.
@@ -36,11 +40,17 @@ def fit_plates(
         Files of the stages embeddings and screen, one a plate.
     fit, manifest
         Files to write: ``.fit.h5`` and ``.fit.json``.
+    limits
+        Which wells are left out, see :func:`~cellmae.alignment.filters.make_filter`.
+    genes
+        Files of facts about genes, keywords of :meth:`cellmae.genes.Genes.read`.
     options
         Keywords of :func:`~cellmae.alignment.fit_alignment`.
     """
-    adata, chunks = _read_plates(embeddings, wells)
-    alignment = fit_alignment(adata, chunks, **options)
+    known = Genes.read(**(genes or {}))
+    wells_filter = make_filter(limits, known.expression) if limits else None
+    adata, chunks = _read_plates(embeddings, wells, wells_filter)
+    alignment = fit_alignment(adata, chunks, genes=known, wells=wells_filter, **options)
     alignment.save(fit)
     facts = {key: value for key, value in alignment.describe().items() if key not in ("stage", "version")}
     digest = facts.pop("fit_digest")
@@ -56,6 +66,7 @@ def align_plates(
     fit: str | Path,
     output: str | Path,
     manifest: str | Path | None = None,
+    aliases: str | Path | None = None,
 ) -> None:
     """Apply a stored alignment to plates, in the fit or not; write the aligned wells, then their manifest.
 
@@ -71,11 +82,14 @@ def align_plates(
         File that :func:`fit_plates` wrote.
     output, manifest
         Files to write: ``.h5ad`` and ``.json``, which lies beside it by default.
+    aliases
+        Table of other names of genes, where arms or expression count.
     """
     alignment = Alignment.load(fit)
-    adata, chunks = _read_plates(embeddings, wells)
+    genes = Genes.read(aliases=aliases)
+    adata, chunks = _read_plates(embeddings, wells, alignment.wells)
     with atomic_path(output) as partial:
-        digest = _write_aligned(partial, alignment, adata, chunks)
+        adata, digest = _write_aligned(partial, alignment, adata, chunks, genes)
     write_manifest(
         manifest or Path(output).with_suffix(".json"),
         stage="alignment",
@@ -88,28 +102,41 @@ def align_plates(
     )
 
 
-def _read_plates(embeddings: Sequence[str | Path], wells: Sequence[str | Path]) -> tuple[AnnData, PlateChunks]:
-    return annotate_apart([EmbeddingsFile(path) for path in embeddings], [read_wells(path) for path in wells])
+def _read_plates(
+    embeddings: Sequence[str | Path], wells: Sequence[str | Path], limits: WellFilter | None
+) -> tuple[AnnData, PlateChunks]:
+    adata, chunks = annotate_apart([EmbeddingsFile(path) for path in embeddings], [read_wells(path) for path in wells])
+    return (adata, chunks) if limits is None else leave_out(adata, chunks, limits.measured(adata.obs))
 
 
-def _write_aligned(path: Path, alignment: Alignment, adata: AnnData, chunks: PlateChunks) -> str:
-    """Write wells with their vectors, plate by plate, and return their digest."""
-    alignment.sign(adata).write_h5ad(path)
+def _write_aligned(
+    path: Path, alignment: Alignment, adata: AnnData, chunks: PlateChunks, genes: Genes
+) -> tuple[AnnData, str]:
+    """Write wells of expressed genes with their vectors, plate by plate; return them and their digest."""
+    stays = np.ones(adata.n_obs, dtype=bool)
+    written = adata
+    if alignment.wells is not None and len(alignment.wells.unexpressed):
+        reasons = alignment.wells.expressed(adata.obs, genes.named(adata.obs["perturbation"]))
+        stays = reasons.isna().to_numpy()
+        written, _ = leave_out(adata, chunks, reasons)
+    alignment.sign(written).write_h5ad(path)
     widths = {"X": chunks.shape[1], **alignment.widths}
     digests = {key: blake2b(digest_size=DIGEST_BYTES) for key in widths}
     with h5py.File(path, "a") as file:
         datasets = {
-            key: _create_array(file, key if key == "X" else f"obsm/{key}", (adata.n_obs, width))
+            key: _create_array(file, key if key == "X" else f"obsm/{key}", (written.n_obs, width))
             for key, width in widths.items()
         }
-        for rows, *vectors in alignment.stream(adata, chunks):
+        end = 0
+        for rows, *vectors in alignment.stream(adata, chunks, genes):
+            start, end = end, end + int(stays[rows].sum())
             for (key, dataset), values in zip(datasets.items(), vectors, strict=True):
-                written = np.ascontiguousarray(values, dtype=np.float32)
-                dataset[rows] = written
-                digests[key].update(written.data)
-    other = {key: digest_bytes(np.ascontiguousarray(values).data) for key, values in adata.obsm.items()}
+                kept = np.ascontiguousarray(values[stays[rows]], dtype=np.float32)
+                dataset[start:end] = kept
+                digests[key].update(kept.data)
+    other = {key: digest_bytes(np.ascontiguousarray(values).data) for key, values in written.obsm.items()}
     known = {key: state.hexdigest() for key, state in digests.items()} | other
-    return combine_digests(adata.obs, [known.pop("X"), *(known[key] for key in sorted(known))])
+    return written, combine_digests(written.obs, [known.pop("X"), *(known[key] for key in sorted(known))])
 
 
 def _create_array(file: h5py.File, name: str, shape: tuple[int, int]) -> h5py.Dataset:

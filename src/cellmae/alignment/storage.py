@@ -10,8 +10,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from cellmae.alignment.arms import ArmCorrection
 from cellmae.alignment.centring import Centring, Locations, Standardiser, Unmoved
 from cellmae.alignment.coral import NoCoral, RidgeCoral, ShrunkCoral
+from cellmae.alignment.covariates import Covariates, Regression
+from cellmae.alignment.filters import WellFilter
 from cellmae.alignment.harmony import HarmonisedWells
 from cellmae.alignment.linear import AffineMaps, Axes
 from cellmae.alignment.standardising import ControlStandardiser
@@ -24,7 +27,8 @@ FORMAT = "cellmae alignment"
 LOCATORS = (Centring, Standardiser, Unmoved)
 CORRECTORS = (ControlStandardiser, NoCoral, RidgeCoral, ShrunkCoral)
 SHARED = (AffineMaps, Axes, BatchTransforms, HarmonisedWells, Locations, Steps, Whitening)
-PARTS = {part.__name__: part for part in (*LOCATORS, *CORRECTORS, *SHARED)}
+AROUND = (ArmCorrection, Covariates, Regression, WellFilter)
+PARTS = {part.__name__: part for part in (*LOCATORS, *CORRECTORS, *SHARED, *AROUND)}
 
 
 def arrays_of(part: Any) -> Iterator[NDArray]:

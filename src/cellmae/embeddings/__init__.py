@@ -2,7 +2,7 @@
 
 import lazy_loader
 
-VERSION = 2
+VERSION = 3
 """Bumped when the results of the stage change."""
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(

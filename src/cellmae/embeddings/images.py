@@ -196,10 +196,10 @@ def describe_wells(fields: pd.DataFrame, kept: pd.DataFrame, channels: Iterable[
     Returns
     -------
     ``plate``, ``plate_name``, ``batch``, ``well``, ``row``, ``column``, the number of ``fields`` and ``crops``, and for
-    each channel ``mean_{channel}`` and ``sd_{channel}``, averaged over crops, in 8-bit units.
+    each channel ``mean_{channel}`` and ``sd_{channel}``, averaged over crops, in 8-bit units; the ``foreground``.
     """
     groups = kept.groupby("well")
-    measures = [f"{measure}_{channel}" for measure in ("mean", "sd") for channel in channels]
+    measures = [*(f"{measure}_{channel}" for measure in ("mean", "sd") for channel in channels), "foreground"]
     counts = groups.agg(fields=("field", "nunique"), crops=("field", "size")).astype("int32")
     facts = counts.join(groups[measures].mean().astype("float32"))
     wells = fields[WELL_COLUMNS].drop_duplicates("well").sort_values(["row", "column"])

@@ -50,7 +50,7 @@ class Confounding:
         return value | {
             "inseparable": len(self.inseparable),
             "batches_without_controls": list(self.batches_without_controls),
-            "separate": [list(group) for group in self.separate],
+            "separate": [", ".join(group) for group in self.separate],
             "association": None if np.isnan(self.association) else round(self.association, 4),
         }
 
@@ -101,7 +101,7 @@ def check_confounding(wells: pd.DataFrame, *, batch: str = "batch") -> Confoundi
         Name of that column.
     """
     control = (wells["role"] == "negative_control").to_numpy()
-    treated = (wells["role"] == "treatment").to_numpy()
+    treated = ((wells["role"] == "treatment") & wells["perturbation"].notna()).to_numpy()
     names, batches = np.unique(wells[batch].to_numpy(dtype=str), return_inverse=True)
     codes, labels = pd.factorize(wells["perturbation"].astype(object).where(treated))
     table = sparse.coo_array(

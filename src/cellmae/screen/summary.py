@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from cellmae.screen.confounding import check_confounding
 from cellmae.screen.cost import Cost, written_bytes
 from cellmae.screen.listing import listing
 
@@ -160,7 +161,6 @@ def summarise(
     treated = wells[wells["role"] == "treatment"]
     counts = pd.crosstab(wells["batch"], wells["role"])
     counts = counts.reindex(index=wells["batch"].unique(), columns=ROLES, fill_value=0)
-    batches = treated.groupby("perturbation")["batch"].nunique()
     wells_of_fields = pd.MultiIndex.from_frame(fields[["plate", "well"]])
     fields_a_well = wells_of_fields.value_counts()
     imaged = pd.MultiIndex.from_frame(wells[["plate", "well"]]).isin(wells_of_fields)
@@ -174,7 +174,7 @@ def summarise(
         fields_a_well=(int(fields_a_well.min()), int(fields_a_well.max())) if len(fields) else (0, 0),
         roles={str(role): int(n) for role, n in counts.sum().items()},
         controls={str(b): {r: int(row[r]) for r in ROLES[1:3]} for b, row in counts.to_dict("index").items()},
-        perturbations_in_one_batch=int((batches == 1).sum()) if len(counts) > 1 else 0,
+        perturbations_in_one_batch=check_confounding(wells).in_one_batch,
         missing_files={
             "image" if path == "path" else path.removeprefix("path_"): int(fields[path].isna().sum())
             for path in map(str, fields.columns)
