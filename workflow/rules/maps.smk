@@ -84,6 +84,7 @@ rule score_recall:
     input:
         manifest=rules.build_map.output.manifest,
         relationships=list(config["maps"]["relationships"].values()),
+        genes=[config["genes"][key] for key in MAP_GENES if config["genes"][key]],
         truth=rules.simulate_truth.output.truth if SIMULATED else [],
     output:
         recall=report(
@@ -105,6 +106,7 @@ rule score_recall:
         version=cellmae.maps.VERSION,
         map=rules.build_map.output.map,
         sources=list(config["maps"]["relationships"]),
+        genes={key: config["genes"][key] for key in MAP_GENES},
         thresholds=config["maps"]["thresholds"],
         resampling=RESAMPLING,
     message:
@@ -118,6 +120,7 @@ rule score_sets:
         manifest=rules.build_map.output.manifest,
         relationships=list(config["maps"]["relationships"].values()),
         pairs=rules.score_recall.output.pairs,
+        genes=config["genes"]["aliases"] or [],
     output:
         sets=report(f"{MAP}/sets.csv", caption="../report/sets.rst", category="Maps"),
         enrichment=report(
@@ -140,6 +143,7 @@ rule score_sets:
         version=cellmae.maps.VERSION,
         map=rules.build_map.output.map,
         sources=list(config["maps"]["relationships"]),
+        aliases=config["genes"]["aliases"],
         thresholds=config["maps"]["thresholds"],
         enrichment=config["maps"]["enrichment"],
         seed=config["maps"]["seed"],

@@ -11,5 +11,6 @@ if __name__ == "__main__":
             missing=snakemake.output.missing,
             thresholds=snakemake.params.thresholds,
             truth=snakemake.input.truth or None,
+            **snakemake.params.genes,
             **snakemake.params.resampling,
         )

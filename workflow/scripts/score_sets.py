@@ -4,20 +4,20 @@ from cellmae.maps import score_enrichment, score_sets
 if __name__ == "__main__":
     with job_log(snakemake.log[0]):
         relationships = dict(zip(snakemake.params.sources, snakemake.input.relationships, strict=True))
-        seed = snakemake.params.seed
+        options = {"seed": snakemake.params.seed, "aliases": snakemake.params.aliases}
         score_sets(
             snakemake.params.map,
             relationships,
             pairs=snakemake.input.pairs,
             output=snakemake.output.sets,
             thresholds=snakemake.params.thresholds,
-            seed=seed,
+            **options,
         )
         score_enrichment(
             snakemake.params.map,
             relationships,
             output=snakemake.output.enrichment,
             counts=snakemake.output.counts,
-            seed=seed,
+            **options,
             **snakemake.params.enrichment,
         )

@@ -14,10 +14,10 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from cellmae.files import atomic_path
+from cellmae.genes import read_aliases
 from cellmae.logging import logger
 from cellmae.maps.reading import profiles, read_map
 from cellmae.maps.recall import MIN_PERTURBATIONS
-from cellmae.maps.relationships import Aliases
 from cellmae.maps.sets import FEWEST_MEMBERS, membership, sets_of
 from cellmae.maps.similarity import cosine_rows, unit_vectors
 
@@ -135,7 +135,7 @@ def score_enrichment(
     clusters: int | None = None,
     fdr: float = 0.05,
     seed: int = 0,
-    aliases: Aliases | None = None,
+    aliases: str | Path | None = None,
 ) -> None:
     """Write ``enrichment.csv`` and ``enrichment_counts.csv`` of a map.
 
@@ -150,9 +150,9 @@ def score_enrichment(
     neighbours, clusters, fdr, seed
         As in :func:`enrich`.
     aliases
-        As in :func:`~cellmae.maps.read_relationships`.
+        Table of other names of genes, see :mod:`cellmae.genes`.
     """
-    sets = sets_of(relationships, aliases)
+    sets = sets_of(relationships, read_aliases(aliases) if aliases else None)
     tables = enrich(read_map(perturbations), sets, neighbours=neighbours, clusters=clusters, fdr=fdr, seed=seed)
     for path, table in zip((output, counts), tables, strict=True):
         with atomic_path(path) as partial:

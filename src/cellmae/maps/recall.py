@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from cellmae.errors import ConfigError, DataError
 from cellmae.files import atomic_path
+from cellmae.genes import Genes
 from cellmae.logging import logger
 from cellmae.maps.bootstrap import interval, resampled_shares
 from cellmae.maps.reading import profiles, read_map
-from cellmae.maps.relationships import ENTITIES, Aliases, read_relationships, unmatched
+from cellmae.maps.relationships import ENTITIES, read_relationships, unmatched
 from cellmae.maps.similarity import Null, cosines_of, pairs_apart, unit_vectors
 from cellmae.maps.tails import Tails
 from cellmae.maps.truth import oracle, read_truth
@@ -144,8 +145,8 @@ def score_recall(
     replicates: int = 1000,
     seed: int = 0,
     truth: str | Path | None = None,
-    arms: pd.Series | None = None,
-    aliases: Aliases | None = None,
+    arms: str | Path | None = None,
+    aliases: str | Path | None = None,
 ) -> None:
     """Write ``recall.csv``, ``pairs.parquet`` and ``unmatched.csv`` of a map.
 
@@ -159,16 +160,17 @@ def score_recall(
         Files to write.
     missing
         Table to write of the names that sources and map do not have in common.
-    thresholds, replicates, seed, arms
+    thresholds, replicates, seed
         As in :func:`recall`.
     truth
         True phenotypes of a simulated screen: adds the column ``oracle``, the recall that they reach.
-    aliases
-        As in :func:`~cellmae.maps.read_relationships`.
+    arms, aliases
+        Tables of chromosome arms and of other names of genes, see :mod:`cellmae.genes`.
     """
     adata = read_map(perturbations)
-    known = {source: read_relationships(path, aliases=aliases) for source, path in relationships.items()}
-    options: dict[str, Any] = {"thresholds": thresholds, "seed": seed, "arms": arms}
+    genes = Genes.read(arms=arms, aliases=aliases)
+    known = {source: read_relationships(path, aliases=genes.aliases) for source, path in relationships.items()}
+    options: dict[str, Any] = {"thresholds": thresholds, "seed": seed, "arms": genes.arms}
     if missing is not None:
         with atomic_path(missing) as partial:
             unmatched(known, adata.obs_names).to_csv(partial, index=False)

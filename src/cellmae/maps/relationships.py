@@ -1,27 +1,20 @@
 """Known relationships: pairs and sets of perturbations, from files."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from cellmae.errors import DataError
+from cellmae.genes import Aliases
 from cellmae.logging import logger
 from cellmae.screen.listing import listing
 
 ENTITIES = ["entity1", "entity2"]
 SET_COLUMNS = ["set", "member"]
 UNMATCHED_COLUMNS = ["source", "missing_in", "perturbation"]
-
-
-class Aliases(Protocol):
-    """Names and the approved ones that they stand for, such as ``cellmae.genes.read_aliases`` returns."""
-
-    def resolve(self, names: Iterable[str]) -> pd.Index:
-        """Return the approved name of each, or the name itself where none is known."""
 
 
 def read_relationships(path: str | Path, *, aliases: Aliases | None = None) -> pd.DataFrame:

@@ -11,10 +11,11 @@ from scipy import sparse
 from scipy.stats import false_discovery_control
 
 from cellmae.files import atomic_path
+from cellmae.genes import Aliases, read_aliases
 from cellmae.logging import logger
 from cellmae.maps.reading import profiles, read_map
 from cellmae.maps.recall import MIN_PERTURBATIONS, THRESHOLDS, Thresholds, recalled
-from cellmae.maps.relationships import ENTITIES, Aliases, read_sets
+from cellmae.maps.relationships import ENTITIES, read_sets
 from cellmae.maps.similarity import unit_vectors
 
 FEWEST_MEMBERS = 2
@@ -100,7 +101,7 @@ def score_sets(
     output: str | Path,
     thresholds: Thresholds = THRESHOLDS,
     seed: int = 0,
-    aliases: Aliases | None = None,
+    aliases: str | Path | None = None,
 ) -> None:
     """Write ``sets.csv`` of a map; without a row where no source names sets.
 
@@ -117,9 +118,9 @@ def score_sets(
     thresholds, seed
         As in :func:`recall_sets`.
     aliases
-        As in :func:`~cellmae.maps.read_relationships`.
+        Table of other names of genes, see :mod:`cellmae.genes`.
     """
-    sets = sets_of(relationships, aliases)
+    sets = sets_of(relationships, read_aliases(aliases) if aliases else None)
     table = recall_sets(read_map(perturbations), sets, pd.read_parquet(pairs), thresholds=thresholds, seed=seed)
     with atomic_path(output) as partial:
         table.to_csv(partial, index=False)
