@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from cellmae.errors import ConfigError
+from cellmae.references import reference_files
 from cellmae.study import with_study
 
 Schema = Mapping[str, Any]
@@ -228,11 +229,12 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 yield from _missing_file(f"models.{name}.table", spec["table"])
             elif screen["layout"] != "profiles":
                 yield f"models.{name}.table: found nothing, expected the table that holds the profiles"
+    made = {str(Path(path)) for path in (*reference_files(config["references"]), *_simulated_files(screen))}
     for name, path in config["maps"]["relationships"].items():
-        if not _is_simulated(config, path):
+        if str(Path(path)) not in made:
             yield from _missing_file(f"maps.relationships.{name}", path)
     for name, table in config["genes"].items():
-        if table is not None:
+        if table is not None and str(Path(table)) not in made:
             yield from _missing_file(f"genes.{name}", table)
     if config["maps"]["compound_targets"] is not None:
         yield from _missing_file("maps.compound_targets", config["maps"]["compound_targets"])
@@ -273,10 +275,9 @@ def _tile_contradictions(tiles: Mapping[str, Any], screen: Mapping[str, Any]) ->
         yield f"tiles.pixel_size: found {wanted}, expected at least screen.pixel_size ({there})"
 
 
-def _is_simulated(config: Mapping[str, Any], path: str) -> bool:
-    """Say whether the simulation of the screen writes this file, so that it need not exist yet."""
-    screen = config["screen"]
-    return screen["layout"] == "simulated" and Path(path) == Path(screen["root"]) / "relationships.csv"
+def _simulated_files(screen: Mapping[str, Any]) -> list[str]:
+    """Return what the simulation of the screen writes, so that it need not exist yet."""
+    return [f"{screen['root']}/relationships.csv"] if screen["layout"] == "simulated" else []
 
 
 def _missing_file(key: str, path: str) -> Iterator[str]:

@@ -42,3 +42,18 @@ def test_fetching_makes_everything_else_possible(published, site):
     assert {f"Tiling {plate}" for plate in PLATES} <= published.plan("tiles")
     published.run("screen")
     assert all((published.results / f"screen/{plate}.fields.parquet").is_file() for plate in PLATES)
+
+
+@pytest.mark.slow
+def test_public_tables_are_fetched_when_a_map_needs_them(finished, site):
+    known = (finished.folder / "plates/relationships.csv").read_bytes()
+    site.files |= {"/LICENSE": b"terms", "/CORUM.txt": known}
+    finished.configure(
+        references={"folder": "known", "databases": ["CORUM"], "symbols": False, "databases_url": site.url},
+        maps__relationships={"CORUM": "known/relationships/CORUM.txt"},
+    )
+    assert "Fetching public tables into known" in finished.plan("maps")
+    said = finished.run("maps")
+    assert "Fetching public tables into known" in said
+    assert (finished.folder / "known/relationships/DATA-LICENCE.txt").is_file()
+    assert "Fetching public tables into known" not in finished.plan("--forcerun", "score_recall", "--", "maps")

@@ -1,10 +1,29 @@
 # One vector a perturbation, their similarities, and how much known biology these recall.
 
 import cellmae.maps
+from cellmae.references import reference_files
 
 MAP = f"{RESULTS}/maps/{{model}}/{{alignment}}"
 MAP_GENES = ("arms", "aliases")  # facts about genes that scores of a finished map need
 RESAMPLING = {"replicates": config["maps"]["bootstrap"], "seed": config["maps"]["seed"]}
+
+
+if config["references"] is not None:
+
+    rule fetch_references:
+        output:
+            reference_files(config["references"]),
+        log:
+            f"{RESULTS}/logs/maps/references.log",
+        localrule: True
+        conda:
+            "../../envs/maps.yaml"
+        params:
+            references=config["references"],
+        message:
+            "Fetching public tables into {params.references[folder]}"
+        script:
+            "../scripts/fetch_references.py"
 
 
 rule build_map:

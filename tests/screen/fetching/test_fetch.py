@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from cellmae.errors import ConfigError, DataError
+from cellmae.genes import read_aliases
+from cellmae.maps import read_relationships
+from cellmae.references import reference_files
 from cellmae.screen.fetching import fetch as fetching
-from cellmae.screen.fetching import fetch_relationships, fetch_screen, is_awaited
+from cellmae.screen.fetching import fetch_references, fetch_relationships, fetch_screen, is_awaited
 from cellmae.screen.fetching.http import Client
 
 HUB = "/datasets/recursionpharma/rxrx3-core/resolve/main/"
@@ -262,3 +265,17 @@ def test_relationships(site, tmp_path):
     assert "CC BY-NC" in manifest["licence"]
     with pytest.raises(ConfigError, match="NOPE is unknown; there are CORUM"):
         fetch_relationships(tmp_path, ["NOPE"])
+
+
+def test_references(site, tmp_path):
+    symbols = b"symbol\talias_symbol\tprev_symbol\nTP53\tp53|LFS1\t\n"
+    site.files |= {"/a/LICENSE": b"terms", "/a/SIGNOR.txt": b"entity1,entity2\nA,B\n"}
+    site.files["/b/hgnc_complete_set.txt"] = symbols
+    references = {"folder": str(tmp_path / "known"), "databases": ["SIGNOR"], "symbols": True}
+    references |= {"databases_url": f"{site.url}/a", "symbols_url": f"{site.url}/b"}
+    fetch_references(references)
+    database, names = map(Path, reference_files(references))
+    assert read_relationships(database).to_numpy().tolist() == [["A", "B"]]
+    assert read_aliases(names).resolve(["LFS1"]).tolist() == ["TP53"]
+    assert "CC0" in (names.parent / "DATA-LICENCE.txt").read_text()
+    assert reference_files(references | {"symbols": False, "databases": []}) == []

@@ -1,10 +1,10 @@
-"""Downloads public screens, and known relationships of genes, each with its licence."""
+"""Downloads public screens, and known relationships and symbols of genes, each with its licence."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "fetch": ["fetch_relationships", "fetch_screen", "is_awaited"],
+        "fetch": ["fetch_references", "fetch_relationships", "fetch_screen", "fetch_symbols", "is_awaited"],
     },
 )

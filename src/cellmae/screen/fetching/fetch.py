@@ -12,9 +12,19 @@ from cellmae.errors import ConfigError, DataError
 from cellmae.files import read_json, write_json
 from cellmae.locations import is_remote
 from cellmae.logging import logger, progress
+from cellmae.references import DATABASES_FOLDER, SYMBOLS_FOLDER
 from cellmae.screen.fetching.archives import is_archive, unpack
 from cellmae.screen.fetching.http import Client, check_space
-from cellmae.screen.fetching.sources import DATABASES, KEY, PARTS, RELATIONSHIPS, SOURCES, RemoteFile, Source
+from cellmae.screen.fetching.sources import (
+    DATABASES,
+    KEY,
+    PARTS,
+    RELATIONSHIPS,
+    SOURCES,
+    SYMBOLS,
+    RemoteFile,
+    Source,
+)
 from cellmae.screen.layouts import open_layout
 
 MANIFEST = "fetched.json"
@@ -98,6 +108,34 @@ def fetch_relationships(
     if unknown:
         raise ConfigError(f"names: {', '.join(unknown)} is unknown; there are {', '.join(DATABASES)}")
     return _fetch(RELATIONSHIPS, base_url or str(RELATIONSHIPS.base_url), names, Path(folder), {})
+
+
+def fetch_symbols(folder: str | Path, *, base_url: str | None = None) -> dict[str, Any]:
+    """Download HGNC's complete set of gene symbols, as ``genes.aliases`` and ``genes.arms`` take it.
+
+    Parameters
+    ----------
+    folder
+        Where to put ``hgnc_complete_set.txt``.
+    base_url
+        Another address than that of the committee.
+
+    Returns
+    -------
+    dict
+        As :func:`fetch_screen`, whose errors it shares.
+    """
+    return _fetch(SYMBOLS, base_url or str(SYMBOLS.base_url), (), Path(folder), {})
+
+
+def fetch_references(references: Mapping[str, Any]) -> None:
+    """Download what the section ``references`` of the configuration names, where :mod:`cellmae.references` says."""
+    folder = Path(references["folder"])
+    if references["databases"]:
+        names, address = references["databases"], references["databases_url"]
+        fetch_relationships(folder / DATABASES_FOLDER, names, base_url=address)
+    if references["symbols"]:
+        fetch_symbols(folder / SYMBOLS_FOLDER, base_url=references["symbols_url"])
 
 
 def _folder(screen: Mapping[str, Any]) -> Path:

@@ -9,6 +9,7 @@ import defusedxml
 import defusedxml.ElementTree
 
 from cellmae.errors import ConfigError, DataError
+from cellmae.references import SYMBOLS_FILE
 from cellmae.screen.fetching.http import Client
 from cellmae.screen.listing import listing
 
@@ -215,4 +216,11 @@ RELATIONSHIPS = Source(
     lambda client, base_url, names: [
         RemoteFile(f"{base_url}/{name}", name) for name in ["LICENSE", *(f"{name}.txt" for name in names)]
     ],
+)
+
+SYMBOLS = Source(
+    "HGNC complete set (HUGO Gene Nomenclature Committee)",
+    "CC0 1.0, https://creativecommons.org/publicdomain/zero/1.0/; see https://www.genenames.org/about/license",
+    "https://storage.googleapis.com/public-download-files/hgnc/tsv/tsv",
+    lambda client, base_url, names: [RemoteFile(f"{base_url}/{SYMBOLS_FILE}", SYMBOLS_FILE)],
 )
