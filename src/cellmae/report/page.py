@@ -1,5 +1,6 @@
 """The page: sections put together, figures and tables written, one file that needs nothing beside it."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -15,8 +16,9 @@ from cellmae.files import atomic_path, digest_json
 from cellmae.logging import logger
 from cellmae.models import FAMILIES
 from cellmae.report.answer import answer_section, choose_leader
-from cellmae.report.blocks import Panels, Section, Table
+from cellmae.report.blocks import Explorer, Gallery, Panels, Section, Table
 from cellmae.report.comparison import comparison_section
+from cellmae.report.explorer import explorer_library
 from cellmae.report.plates import plates_section
 from cellmae.report.probe import probe_section
 from cellmae.report.recall import recall_section
@@ -43,7 +45,7 @@ def write_report(
     ranked: Sequence[str] = (),
     seed: int = 0,
 ) -> None:
-    """Write the report of a run: ``index.html``, ``figures/*.png`` and ``tables/*.csv``.
+    """Write the report of a run: ``index.html``, ``figures/*.png`` (and ``*.svg``) and ``tables/*.csv``.
 
     Parameters
     ----------
@@ -117,10 +119,21 @@ def render(
     """
     package = files("cellmae.report")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["json"] = _script_json
     template = environment.from_string(package.joinpath("page.html").read_text(encoding="utf-8"))
     css = Markup(package.joinpath("page.css").read_text(encoding="utf-8"))
+    explores = any(isinstance(block, Explorer) for section in sections for block in section.blocks)
+    scripts = [explorer_library()] if explores else []
+    scripts.append(package.joinpath("explorer.js").read_text(encoding="utf-8"))
     page = template.render(
-        title=title, lead=lead, facts=facts, sections=sections, images=images, css=css, version=cellmae.__version__
+        title=title,
+        lead=lead,
+        facts=facts,
+        sections=sections,
+        images=images,
+        css=css,
+        scripts=[Markup(script) for script in scripts],
+        version=cellmae.__version__,
     )
     return re.sub(r"(?<=[0-9]) %", "\N{NO-BREAK SPACE}%", page)
 
@@ -148,7 +161,7 @@ def _sections(
         recall_section(scores, colours=colours),
         comparison_section(comparison),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
-        map_section(run.map(leader.model, leader.alignment), pairs, **leader._asdict()),
+        map_section(run.map(leader.model, leader.alignment), pairs, **leader._asdict(), seed=seed),
         wells_section(
             {model: {name: run.aligned(model, name) for name in run.alignments} for model in run.models},
             pairs,
@@ -198,8 +211,17 @@ def _lead(run: Results, *, images: bool) -> str:
     return f"From {quantity(len(run.plates), 'plate')} to a map of perturbations: {sides}.{source}"
 
 
+def _script_json(value: Any) -> Markup:
+    """Return JSON that a script element may hold: no text in it can end the element or begin another."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
 def _write_figures(sections: Sequence[Section], folder: Path) -> dict[str, str]:
-    panels = [block for section in sections for block in section.blocks if isinstance(block, Panels)]
+    kinds = (Panels, Gallery, Explorer)
+    panels = [block for section in sections for block in section.blocks if isinstance(block, kinds)]
     return {plot.name: plot.write(folder) for block in panels for plot in block.plots}
 
 

@@ -13,6 +13,7 @@ from scipy.spatial.distance import squareform
 
 from cellmae.maps import unit_vectors
 from cellmae.report.blocks import Panels, Plot, Section, Table, Text
+from cellmae.report.explorer import explorer_blocks
 from cellmae.report.style import DIVERGING, INK, new_figure
 from cellmae.report.words import quantity, shorten
 
@@ -101,7 +102,7 @@ def heat_map(cosines: NDArray, names: Sequence[str], known: NDArray) -> Figure:
     return figure
 
 
-def map_section(path: Path, pairs: pd.DataFrame, *, model: str, alignment: str, why: str) -> Section:
+def map_section(path: Path, pairs: pd.DataFrame, *, model: str, alignment: str, why: str, seed: int = 0) -> Section:
     """Show one map: the clustered cosines and the strongest pairs, with what is known of them.
 
     Parameters
@@ -130,6 +131,9 @@ def map_section(path: Path, pairs: pd.DataFrame, *, model: str, alignment: str, 
         "The map",
         [
             Text([introduction]),
+            *explorer_blocks(
+                vectors, perturbations.obs.loc[vectors.index], pairs, label=f"{model} with {alignment}", seed=seed
+            ),
             _heat_map_panel(vectors.loc[drawn], pairs, total=len(vectors)),
             _strongest_table(table),
         ],
