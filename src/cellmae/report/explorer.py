@@ -122,8 +122,12 @@ def known_partners(names: pd.Index, units: NDArray, pairs: pd.DataFrame) -> pd.D
     """
     ends = pd.DataFrame(
         {
-            "index": np.append(names.get_indexer(pairs["entity1"]), names.get_indexer(pairs["entity2"])),
-            "partner": np.append(names.get_indexer(pairs["entity2"]), names.get_indexer(pairs["entity1"])),
+            "index": np.append(
+                names.get_indexer(pd.Index(pairs["entity1"])), names.get_indexer(pd.Index(pairs["entity2"]))
+            ),
+            "partner": np.append(
+                names.get_indexer(pd.Index(pairs["entity2"])), names.get_indexer(pd.Index(pairs["entity1"]))
+            ),
             "source": np.tile(pairs["source"].astype(str), 2),
         }
     )
@@ -148,8 +152,8 @@ def describing_columns(obs: pd.DataFrame) -> list[dict[str, Any]]:
             numbers = [float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None for value in values.astype(float)]
             columns.append({"name": str(name).replace("_", " "), "kind": "numbers", "values": numbers})
         elif values.nunique() <= MOST_LEVELS:
-            codes, levels = pd.factorize(values, sort=True)
-            levels = [str(level) for level in levels]
+            codes, found = pd.factorize(values, sort=True)
+            levels = [str(level) for level in found]
             columns.append(
                 {"name": str(name).replace("_", " "), "kind": "levels", "levels": levels, "values": codes.tolist()}
             )
@@ -198,9 +202,10 @@ def explorer_blocks(
         "The table below lists each with its cluster, its neighbours and its known partners."
     )
     caption = (
-        "Perturbations with alike phenotypes lie close together (UMAP of cosine distances; distances between far groups "
-        "mean nothing). Clusters: Ward's method on the full profiles. Neighbours are the highest cosines in the full "
-        "space, not the closest points in the plane; solid lines lead to them, dashed ones to known partners."
+        "Perturbations with alike phenotypes lie close together (UMAP of cosine distances, in which the distance of "
+        "far groups means nothing). Clusters: Ward's method on the full profiles. Neighbours are the highest cosines "
+        "in the full space, not the closest points in the plane; solid lines lead to them, dashed ones to known "
+        "partners."
     )
     still = Plot("map-embedding", embedding_figure(places, clusters), alt)
     table = _table(names, places, clusters, indices, partners)
@@ -220,7 +225,7 @@ def embedding_figure(places: NDArray, clusters: NDArray) -> Figure:
     figure, (axes,) = new_figure(6.4, 6.0)
     area = float(np.clip(9000 / len(places), 3, 40))
     colours = [COLOURS[(number - 1) % len(COLOURS)] for number in clusters]
-    axes.scatter(*places.T, s=area, c=colours, linewidths=0, alpha=0.85, rasterized=len(places) > 2000)
+    axes.scatter(places[:, 0], places[:, 1], s=area, c=colours, linewidths=0, alpha=0.85, rasterized=len(places) > 2000)
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_visible(False)
     return figure

@@ -19,6 +19,7 @@ from cellmae.report.answer import answer_section, choose_leader
 from cellmae.report.blocks import Explorer, Gallery, Panels, Section, Table
 from cellmae.report.comparison import comparison_section
 from cellmae.report.explorer import explorer_library
+from cellmae.report.galleries import Wells
 from cellmae.report.plates import plates_section
 from cellmae.report.probe import probe_section
 from cellmae.report.recall import recall_section
@@ -161,7 +162,13 @@ def _sections(
         recall_section(scores, colours=colours),
         comparison_section(comparison),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
-        map_section(run.map(leader.model, leader.alignment), pairs, **leader._asdict(), seed=seed),
+        map_section(
+            run.map(leader.model, leader.alignment),
+            pairs,
+            **leader._asdict(),
+            wells=Wells(run.wells(), run.stores()) if images else None,
+            seed=seed,
+        ),
         wells_section(
             {model: {name: run.aligned(model, name) for name in run.alignments} for model in run.models},
             pairs,
@@ -175,6 +182,7 @@ def _sections(
             records=run.records(imaged),
             alignments=alignments,
             fits=run.fits(),
+            benchmarks=run.benchmarks(),
             config=config,
             version=cellmae.__version__,
             digest=digest_json(config),
