@@ -409,7 +409,7 @@ class Explorer {
   }
 }
 
-document.querySelectorAll(".explorer").forEach((root) => new Explorer(root));
+document.querySelectorAll(".explorer").forEach((root) => (root.explorer = new Explorer(root)));
 
 // The contents show which section is being read.
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
