@@ -18,6 +18,7 @@ from cellmae.models import FAMILIES
 from cellmae.report.answer import answer_section, choose_leader
 from cellmae.report.blocks import Explorer, Gallery, Panels, Section, Table
 from cellmae.report.comparison import comparison_section
+from cellmae.report.compute import compute_sections, training_flops
 from cellmae.report.explorer import explorer_library
 from cellmae.report.galleries import Wells
 from cellmae.report.plates import plates_section
@@ -161,6 +162,7 @@ def _sections(
         answer_section(leader, scores=scores, comparison=comparison, probes=probes, histories=histories),
         recall_section(scores, colours=colours),
         comparison_section(comparison),
+        *compute_sections(scores, _training_flops(run, list(histories)), colours=colours),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
         map_section(
             run.map(leader.model, leader.alignment),
@@ -188,6 +190,11 @@ def _sections(
             digest=digest_json(config),
         ),
     ]
+
+
+def _training_flops(run: Results, trained: Sequence[str]) -> dict[str, float]:
+    """Count the operations of each training; not where there is one only, which nothing can be drawn against."""
+    return {model: training_flops(record) for model, record in run.records(trained).items()} if len(trained) > 1 else {}
 
 
 def _training(
