@@ -19,7 +19,7 @@ def groups(count: int, members: int, *, seed: int = 0) -> np.ndarray:
 
 def test_clusters_are_the_groups_and_the_largest_is_first() -> None:
     units = np.concatenate([groups(6, 5), groups(1, 6, seed=1)])  # 36 profiles, so that six clusters are asked for
-    labels = cluster(units)
+    labels = cluster(units, nearest(units, count=8)[0])
     assert set(labels) == set(range(1, 7))
     assert set(labels[:5]) == set(labels[30:]) == {1}
     assert all(len(set(labels[start : start + 5])) == 1 for start in range(0, 30, 5))

@@ -43,19 +43,29 @@ function painter(column) {
   return (index) => (column.values[index] === null ? UNKNOWN : mix((column.values[index] - low) / (high - low || 1)));
 }
 
-function specification(points, size, width, height, domains) {
-  const ink = dark.matches ? "#e4e7ea" : "#1d2329";
-  const paper = dark.matches ? "#15191d" : "#fcfcfb";
-  const position = { x: { scale: "x", field: "x" }, y: { scale: "y", field: "y" } };
-  const dragged = "[pointerdown, window:pointerup] > window:pointermove!";
-  const zoomed = (axis) =>
-    `[${axis}dom[0] + (anchor.${axis} - ${axis}dom[0]) * (1 - zoom), ${axis}dom[1] + (anchor.${axis} - ${axis}dom[1]) * (1 - zoom)]`;
+const position = { x: { scale: "x", field: "x" }, y: { scale: "y", field: "y" } };
+
+function frame(width, height) {
   return {
     $schema: "https://vega.github.io/schema/vega/v6.json",
     width,
     height,
     padding: 0,
     autosize: "none",
+    scales: [
+      { name: "x", domain: { signal: "xdom" }, range: "width", zero: false, nice: false },
+      { name: "y", domain: { signal: "ydom" }, range: "height", zero: false, nice: false },
+    ],
+  };
+}
+
+/** All points, to be moved and zoomed. */
+function scatter(points, size, width, height, domains) {
+  const dragged = "[pointerdown, window:pointerup] > window:pointermove!";
+  const zoomed = (axis) =>
+    `[${axis}dom[0] + (anchor.${axis} - ${axis}dom[0]) * (1 - zoom), ${axis}dom[1] + (anchor.${axis} - ${axis}dom[1]) * (1 - zoom)]`;
+  return {
+    ...frame(width, height),
     signals: [
       { name: "down", value: null, on: [{ events: "pointerdown", update: "{xy: xy(), x: xdom, y: ydom}" }] },
       { name: "anchor", value: { x: 0, y: 0 }, on: [{ events: "wheel[event.ctrlKey || event.metaKey]", update: "{x: invert('x', x()), y: invert('y', y())}" }] },
@@ -81,11 +91,7 @@ function specification(points, size, width, height, domains) {
         ],
       },
     ],
-    data: [{ name: "points", values: points }, { name: "links", values: [] }, { name: "focus", values: [] }],
-    scales: [
-      { name: "x", domain: { signal: "xdom" }, range: "width", zero: false, nice: false },
-      { name: "y", domain: { signal: "ydom" }, range: "height", zero: false, nice: false },
-    ],
+    data: [{ name: "points", values: points }],
     marks: [
       {
         type: "symbol",
@@ -94,6 +100,25 @@ function specification(points, size, width, height, domains) {
         clip: true,
         encode: { enter: { size: { value: size } }, update: { ...position, fill: { field: "fill" }, fillOpacity: { value: 0.85 } } },
       },
+    ],
+  };
+}
+
+/** What is pointed at, its neighbours and partners: a layer of its own, so that pointing redraws no other points. */
+function highlight(size, width, height, domains) {
+  const ink = dark.matches ? "#e4e7ea" : "#1d2329";
+  const paper = dark.matches ? "#15191d" : "#fcfcfb";
+  return {
+    ...frame(width, height),
+    signals: [
+      { name: "xdom", value: domains.x },
+      { name: "ydom", value: domains.y },
+    ],
+    data: [
+      { name: "links", values: [] },
+      { name: "focus", values: [] },
+    ],
+    marks: [
       {
         type: "rule",
         from: { data: "links" },
@@ -197,13 +222,14 @@ class Explorer {
     const size = Math.min(Math.max(24000 / this.places.length, 9), 70);
     const points = this.places.map((_, index) => this.row(index));
     this.view?.finalize();
-    const made = await vegaEmbed(this.canvas, specification(points, size, width, height, domains), {
-      mode: "vega",
-      renderer: "canvas",
-      actions: false,
-      tooltip: false,
-    });
-    this.view = made.view;
+    this.layer?.finalize();
+    const options = { mode: "vega", renderer: "canvas", actions: false, tooltip: false };
+    const embed = (name, drawn) => vegaEmbed(this.part(name), drawn, options);
+    this.view = (await embed("points-layer", scatter(points, size, width, height, domains))).view;
+    this.layer = (await embed("highlight-layer", highlight(size, width, height, domains))).view;
+    for (const name of ["xdom", "ydom"]) {
+      this.view.addSignalListener(name, (_, domain) => this.layer.signal(name, domain).runAsync());
+    }
     this.listenToPointer();
     this.show(this.chosen);
     this.root.dataset.ready = "true";
@@ -220,7 +246,6 @@ class Explorer {
 
   listenToPointer() {
     const surface = this.canvas.querySelector("canvas");
-    surface.setAttribute("aria-hidden", "true"); // the search box and the panel say the same in words
     let pressed = null;
     surface.addEventListener("pointermove", (event) => {
       if (event.buttons || event.pointerType === "touch") return;
@@ -260,7 +285,7 @@ class Explorer {
   }
 
   show(index) {
-    if (!this.view) return;
+    if (!this.layer) return;
     const focus = [];
     const links = [];
     if (index !== null) {
@@ -273,7 +298,7 @@ class Explorer {
       for (const other of new Set([...near, ...known])) focus.push({ ...this.row(other), chosen: false });
       focus.push({ ...own, chosen: true });
     }
-    this.view.data("links", links).data("focus", focus).runAsync();
+    this.layer.data("links", links).data("focus", focus).runAsync();
   }
 
   tell(index) {

@@ -1,5 +1,6 @@
 """The map as an embedding to explore: perturbations in the plane, their clusters, neighbours and known partners."""
 
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -15,7 +16,6 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import ward_tree
-from sklearn.neighbors import kneighbors_graph
 
 from cellmae.report.blocks import Block, Explorer, Plot, Table, Text
 from cellmae.report.style import COLOURS, new_figure
@@ -53,7 +53,7 @@ def lay_out(units: NDArray, *, seed: int) -> NDArray[np.float64]:
     return places / max(places.max(), np.finfo(np.float64).tiny)
 
 
-def cluster(units: NDArray) -> NDArray[np.int64]:
+def cluster(units: NDArray, neighbours: NDArray[np.int64]) -> NDArray[np.int64]:
     """Group perturbations by Ward's method on profiles of length one, along their nearest neighbours.
 
     There are about as many clusters as the square root of the number of perturbations.
@@ -62,6 +62,8 @@ def cluster(units: NDArray) -> NDArray[np.int64]:
     ----------
     units
         Profiles of length one, shape (perturbations, dimensions).
+    neighbours
+        Indices of the nearest ones of each, shape (perturbations, neighbours).
 
     Returns
     -------
@@ -69,8 +71,11 @@ def cluster(units: NDArray) -> NDArray[np.int64]:
         Number of the cluster of each, from 1, the largest first.
     """
     count, clusters = len(units), round(np.sqrt(len(units)))
-    near = kneighbors_graph(units, min(NEIGHBOURS_OF_LAYOUT, count - 1), include_self=False)
-    children = ward_tree(units, connectivity=near + near.T)[0][: count - clusters]
+    starts = np.arange(0, neighbours.size + 1, neighbours.shape[1])
+    near = csr_matrix((np.ones(neighbours.size), neighbours.ravel(), starts), shape=(count, count))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the number of connected components")  # it joins islands by itself
+        children = ward_tree(units, connectivity=near + near.T)[0][: count - clusters]
     merged = np.repeat(np.arange(count, count + len(children)), 2)
     shape = (count + len(children),) * 2
     tree = csr_matrix((np.ones(len(merged)), (merged, children.ravel())), shape=shape)
@@ -180,8 +185,9 @@ def explorer_blocks(
         few = f"An embedding needs {FEWEST_LAID_OUT} perturbations with a profile, so none is drawn."
         return [Text([few])]
     vectors = units.to_numpy(dtype=np.float64)
-    places, clusters = lay_out(vectors, seed=seed), cluster(vectors)
-    indices, cosines = nearest(vectors, count=NEIGHBOURS_SHOWN)
+    indices, cosines = nearest(vectors, count=NEIGHBOURS_OF_LAYOUT)
+    places, clusters = lay_out(vectors, seed=seed), cluster(vectors, indices)
+    indices, cosines = indices[:, :NEIGHBOURS_SHOWN], cosines[:, :NEIGHBOURS_SHOWN]
     partners = known_partners(units.index, vectors, pairs)
     names = [str(name) for name in units.index]
     described = [
