@@ -104,6 +104,11 @@ def test_pointing_at_a_perturbation_shows_its_neighbours(page: "playwright.Page"
     assert page.locator(".detail ol").first.locator("li").count() == 8
 
 
+def test_what_is_pointed_at_lies_over_the_points(page: "playwright.Page") -> None:
+    points, highlight = (page.locator(f".{name}-layer canvas").bounding_box() for name in ("points", "highlight"))
+    assert points == highlight
+
+
 def test_names_are_only_text(page: "playwright.Page") -> None:
     search(page, SCRIPT)
     assert page.inner_text(".detail h3") == SCRIPT

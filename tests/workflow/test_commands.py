@@ -30,15 +30,6 @@ def test_the_summary_is_printed_every_time(fresh):
 
 
 @pytest.mark.slow
-def test_snakemake_reports_with_captions(finished):
-    finished.run("--report", "report.html")
-    page = (finished.folder / "report.html").read_text(encoding="utf-8")
-    for path in sorted((finished.folder / "workflow" / "report").glob("*.rst")):
-        if path.stem not in {"blocks", "probe"}:  # of runs with validation plates, or a simulated screen
-            assert path.read_text().split("{{")[0].split("\n")[0].split(":")[0].strip() in page, path.name
-
-
-@pytest.mark.slow
 def test_a_simulated_screen_is_drawn_on_the_way(fresh):
     simulation = {"experiments": 1, "plates": 1, "genes": 4, "guides": 1, "rows": 2, "columns": 3, "size": 64}
     fresh.configure(
