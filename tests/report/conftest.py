@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from cellmae.report import wells
+from cellmae.report import explorer, wells
 
 from .runs import MEMBERS, finish_run, gene_names, report_on
 
@@ -21,6 +22,7 @@ def plain_layout() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wells, "lay_out", lay_out)
+        patch.setattr(explorer, "lay_out", lambda units, seed: np.clip((units[:, :2] + 1) / 2, 0, 1))
         yield
 
 

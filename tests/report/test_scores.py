@@ -16,6 +16,7 @@ def scores() -> pd.DataFrame:
             "model": ["mae", "mae", "intensity", "intensity"],
             "alignment": ["tvn", "efaar", "tvn", "efaar"],
             "source": "CORUM",
+            "pairs_kept": "all",
             "low": 0.05,
             "high": 0.95,
             "recall": [0.6, 0.5, 0.2, np.nan],

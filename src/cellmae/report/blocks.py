@@ -1,15 +1,20 @@
-"""What a page is made of: sections that hold paragraphs, lists, panels of figures, and tables."""
+"""What a page is made of: sections that hold paragraphs, lists, panels of figures, galleries, maps, and tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
 
-from cellmae.report.style import png_data_uri, save_png, svg_data_uri
+from cellmae.report.style import pixels_data_uri, png_data_uri, save_png, svg_data_uri, svg_drawing
 from cellmae.report.words import format_cell
+
+OPEN_ROWS = 16  # longer tables are folded away
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,11 @@ class Plot:
     title: str = ""
 
     def write(self, folder: Path) -> str:
-        """Save the figure as PNG into ``folder`` and return its data URI."""
+        """Save the figure as PNG and SVG into ``folder`` and return its data URI."""
         save_png(self.figure, folder / f"{self.name}.png")
-        return svg_data_uri(self.figure)
+        drawing = svg_drawing(self.figure)
+        (folder / f"{self.name}.svg").write_text(drawing, encoding="utf-8")
+        return svg_data_uri(drawing)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,21 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Photograph:
+    """Pixels (y, x, 3) uint8: PNG in a file of their own, as WebP in the page."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    alt: str
+    title: str = ""
+
+    def write(self, folder: Path) -> str:
+        """Save the pixels into ``folder`` and return their data URI."""
+        Image.fromarray(self.pixels).save(folder / f"{self.name}.png", optimize=True)
+        return pixels_data_uri(self.pixels)
+
+
+@dataclass(frozen=True)
 class Panels:
     """Figures side by side under one caption; ``wide`` ones take a row each, ``small`` ones share it by four."""
 
@@ -73,7 +95,7 @@ class Table:
     """A table: ``frame`` goes to the CSV file as it is, ``shown`` to the page.
 
     ``formats`` holds the format of each column of numbers, as in ``{"Recall": "{:z.3f}"}``; other columns are
-    text. A page shows the first ``limit`` rows and says where the others are.
+    text. A page shows the first ``limit`` rows and says where the others are; a long table is folded away.
     """
 
     kind: ClassVar[str] = "table"
@@ -83,6 +105,11 @@ class Table:
     caption: str
     formats: Mapping[str, str] = field(default_factory=dict)
     limit: int = 60
+
+    @property
+    def folded(self) -> bool:
+        """The table is longer than a reader wants to scroll past."""
+        return len(self.shown) > OPEN_ROWS
 
     def rows(self) -> list[list[str]]:
         """Return the cells that the page shows, as text."""
@@ -102,7 +129,46 @@ class Listing:
     text: str
 
 
-Block = Text | Points | Panels | Table | Listing
+@dataclass(frozen=True)
+class Gallery:
+    """Comparisons of photographs, each under a heading and a line of facts."""
+
+    kind: ClassVar[str] = "gallery"
+    entries: Sequence["Comparison"]
+    caption: str
+
+    @property
+    def plots(self) -> list[Photograph]:
+        """All photographs."""
+        return [strip for entry in self.entries for strip in entry.strips]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Photographs one below the other: what they show is told by their titles."""
+
+    title: str
+    fact: str
+    strips: Sequence[Photograph]
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """A map to search and to point at; ``data`` is what ``explorer.js`` reads, ``still`` what is seen without it."""
+
+    kind: ClassVar[str] = "explorer"
+    name: str
+    data: Mapping[str, Any]
+    still: Plot
+    caption: str
+
+    @property
+    def plots(self) -> list[Plot]:
+        """The figure that stands in where scripts do not run."""
+        return [self.still]
+
+
+Block = Text | Points | Panels | Table | Listing | Gallery | Explorer
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The page: sections put together, figures and tables written, one file that needs nothing beside it."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -15,8 +16,11 @@ from cellmae.files import atomic_path, digest_json
 from cellmae.logging import logger
 from cellmae.models import FAMILIES
 from cellmae.report.answer import answer_section, choose_leader
-from cellmae.report.blocks import Panels, Section, Table
+from cellmae.report.blocks import Explorer, Gallery, Panels, Section, Table
 from cellmae.report.comparison import comparison_section
+from cellmae.report.compute import compute_sections
+from cellmae.report.explorer import explorer_library
+from cellmae.report.galleries import Wells
 from cellmae.report.plates import plates_section
 from cellmae.report.probe import probe_section
 from cellmae.report.recall import recall_section
@@ -29,6 +33,7 @@ from cellmae.report.style import assign_colours, drawing
 from cellmae.report.training import training_section
 from cellmae.report.wells import wells_section
 from cellmae.report.words import listed, quantity
+from cellmae.study import line_of
 
 
 def write_report(
@@ -45,7 +50,7 @@ def write_report(
     ranked: Sequence[str] = (),
     seed: int = 0,
 ) -> None:
-    """Write the report of a run: ``index.html``, ``figures/*.png`` and ``tables/*.csv``.
+    """Write the report of a run: ``index.html``, ``figures/*.png`` (and ``*.svg``) and ``tables/*.csv``.
 
     Parameters
     ----------
@@ -119,10 +124,21 @@ def render(
     """
     package = files("cellmae.report")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["json"] = _script_json
     template = environment.from_string(package.joinpath("page.html").read_text(encoding="utf-8"))
     css = Markup(package.joinpath("page.css").read_text(encoding="utf-8"))
+    explores = any(isinstance(block, Explorer) for section in sections for block in section.blocks)
+    scripts = [explorer_library()] if explores else []
+    scripts.append(package.joinpath("explorer.js").read_text(encoding="utf-8"))
     page = template.render(
-        title=title, lead=lead, facts=facts, sections=sections, images=images, css=css, version=cellmae.__version__
+        title=title,
+        lead=lead,
+        facts=facts,
+        sections=sections,
+        images=images,
+        css=css,
+        scripts=[Markup(script) for script in scripts],
+        version=cellmae.__version__,
     )
     return re.sub(r"(?<=[0-9]) %", "\N{NO-BREAK SPACE}%", page)
 
@@ -151,9 +167,21 @@ def _sections(
         answer_section(leader, scores=every_pair, comparison=comparison, probes=probes, histories=histories),
         recall_section(scores, colours=colours),
         comparison_section(comparison),
+        *compute_sections(
+            every_pair,
+            _training_flops(run, imaged),
+            lines={name: line_of(name, config.get("study", {})) or name.partition("-at-")[0] for name in run.models},
+            colours=colours,
+        ),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
         replicates_section(run.replicates()),
-        map_section(run.map(leader.model, leader.alignment), pairs, **leader._asdict()),
+        map_section(
+            run.map(leader.model, leader.alignment),
+            pairs,
+            **leader._asdict(),
+            wells=Wells(run.wells(), run.stores()) if images else None,
+            seed=seed,
+        ),
         *([sets_section(*sets)] if len(sets[0]) else []),
         wells_section(
             {model: {name: run.aligned(model, name) for name in run.alignments} for model in run.models},
@@ -168,11 +196,18 @@ def _sections(
             records=run.records(imaged),
             alignments=alignments,
             fits=run.fits(),
+            benchmarks=run.benchmarks(),
             config=config,
             version=cellmae.__version__,
             digest=digest_json(config),
         ),
     ]
+
+
+def _training_flops(run: Results, imaged: Sequence[str]) -> dict[str, float]:
+    """Return the operations of each training, of points on the way those so far."""
+    trainings = {model: record.get("training") for model, record in run.records(imaged).items()}
+    return {model: training["flops"] for model, training in trainings.items() if training and "flops" in training}
 
 
 def _training(
@@ -204,8 +239,17 @@ def _lead(run: Results, *, images: bool) -> str:
     return f"From {quantity(len(run.plates), 'plate')} to a map of perturbations: {sides}.{source}"
 
 
+def _script_json(value: Any) -> Markup:
+    """Return JSON that a script element may hold: no text in it can end the element or begin another."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
 def _write_figures(sections: Sequence[Section], folder: Path) -> dict[str, str]:
-    panels = [block for section in sections for block in section.blocks if isinstance(block, Panels)]
+    kinds = (Panels, Gallery, Explorer)
+    panels = [block for section in sections for block in section.blocks if isinstance(block, kinds)]
     return {plot.name: plot.write(folder) for block in panels for plot in block.plots}
 
 

@@ -13,6 +13,8 @@ from scipy.spatial.distance import squareform
 
 from cellmae.maps import unit_vectors
 from cellmae.report.blocks import Panels, Plot, Section, Table, Text
+from cellmae.report.explorer import explorer_blocks, known_partners
+from cellmae.report.galleries import Wells, gallery_blocks
 from cellmae.report.style import DIVERGING, INK, new_figure
 from cellmae.report.words import quantity, shorten
 
@@ -101,8 +103,17 @@ def heat_map(cosines: NDArray, names: Sequence[str], known: NDArray) -> Figure:
     return figure
 
 
-def map_section(path: Path, pairs: pd.DataFrame, *, model: str, alignment: str, why: str) -> Section:
-    """Show one map: the clustered cosines and the strongest pairs, with what is known of them.
+def map_section(
+    path: Path,
+    pairs: pd.DataFrame,
+    *,
+    model: str,
+    alignment: str,
+    why: str,
+    wells: Wells | None = None,
+    seed: int = 0,
+) -> Section:
+    """Show one map: an embedding to explore, the clustered cosines, and the strongest pairs, known and unknown.
 
     Parameters
     ----------
@@ -112,6 +123,10 @@ def map_section(path: Path, pairs: pd.DataFrame, *, model: str, alignment: str, 
         Known relationships within the map: ``source``, ``entity1``, ``entity2``.
     model, alignment, why
         Which map it is, and why this one is shown.
+    wells
+        Images of the screen; None where it has none.
+    seed
+        Of the embedding.
     """
     perturbations = anndata.read_h5ad(path)
     vectors = pd.DataFrame(unit_vectors(perturbations.X), index=perturbations.obs_names).dropna()
@@ -121,18 +136,48 @@ def map_section(path: Path, pairs: pd.DataFrame, *, model: str, alignment: str, 
     if len(vectors) < FEWEST_DRAWN:
         few = f"A heat map needs {FEWEST_DRAWN} perturbations with a profile, so none is drawn."
         return Section("map", "The map", [Text([introduction, few])])
-    strongest = strongest_pairs(vectors.to_numpy(), list(vectors.index), count=max(STRONGEST, 20 * MOST_IN_HEAT_MAP))
+    units = vectors.to_numpy()
+    strongest = strongest_pairs(units, list(vectors.index), count=max(STRONGEST, 20 * MOST_IN_HEAT_MAP))
     drawn = _most_related(strongest, list(vectors.index))
-    table = strongest.head(STRONGEST)
-    table = table.assign(known_in=known_in(table, pairs))
+    table = strongest.assign(known_in=known_in(strongest, pairs))
+    unknown = table[table["known_in"] == ""].head(STRONGEST)
+    known = strongest_known(units, vectors.index, pairs).head(STRONGEST)
+    facts = perturbations.obs.loc[vectors.index]
     return Section(
         "map",
         "The map",
         [
             Text([introduction]),
+            *explorer_blocks(vectors, facts, pairs, label=f"{model} with {alignment}", seed=seed),
             _heat_map_panel(vectors.loc[drawn], pairs, total=len(vectors)),
-            _strongest_table(table),
+            _strongest_table(table.head(STRONGEST)),
+            *([_pairs_table("strongest-known", known, "known")] if len(known) else []),
+            *gallery_blocks(known, wells, kind="known"),
+            *([_pairs_table("strongest-unknown", unknown, "unknown")] if len(unknown) else []),
+            *gallery_blocks(unknown, wells, kind="unknown"),
         ],
+    )
+
+
+def strongest_known(units: NDArray, names: pd.Index, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the known relationships of a map, the largest absolute cosine first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``entity1``, ``entity2``, ``cosine``, ``known_in``, each pair once.
+    """
+    partners = known_partners(names, units, pairs)
+    once = partners[partners["index"] < partners["partner"]]
+    once = once.iloc[np.argsort(-once["cosine"].abs(), kind="stable")]
+    labels = names.to_numpy(dtype=object)
+    return pd.DataFrame(
+        {
+            "entity1": labels[once["index"]],
+            "entity2": labels[once["partner"]],
+            "cosine": once["cosine"].to_numpy(),
+            "known_in": once["sources"].to_numpy(),
+        }
     )
 
 
@@ -172,6 +217,20 @@ def _heat_map_panel(vectors: pd.DataFrame, pairs: pd.DataFrame, *, total: int) -
 
 
 def _strongest_table(table: pd.DataFrame) -> Table:
+    known = int((table["known_in"] != "").sum())
+    caption = (
+        f"The {len(table)} strongest relationships of the map, by absolute cosine; negative ones are opposite "
+        f"phenotypes. Databases of this run know {known} of them; any other may be an error or a discovery, which the "
+        "map alone cannot tell."
+    )
+    return _as_table("strongest-relationships", table, caption)
+
+
+def _pairs_table(name: str, table: pd.DataFrame, kind: str) -> Table:
+    return _as_table(name, table, f"The {len(table)} strongest {kind} relationships, by absolute cosine.")
+
+
+def _as_table(name: str, table: pd.DataFrame, caption: str) -> Table:
     shown = pd.DataFrame(
         {
             "Perturbation": table["entity1"],
@@ -180,10 +239,4 @@ def _strongest_table(table: pd.DataFrame) -> Table:
             "Known in": table["known_in"].replace("", None),
         }
     )
-    known = int((table["known_in"] != "").sum())
-    caption = (
-        f"The {len(table)} strongest relationships of the map, by absolute cosine; negative ones are opposite "
-        f"phenotypes. Databases of this run know {known} of them; any other may be an error or a discovery, which the "
-        "map alone cannot tell."
-    )
-    return Table("strongest-relationships", table, shown, caption, {"Cosine": "{:z.3f}"})
+    return Table(name, table, shown, caption, {"Cosine": "{:z.3f}"})

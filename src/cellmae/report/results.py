@@ -10,6 +10,7 @@ import pandas as pd
 from cellmae.errors import DataError
 from cellmae.files import read_json, read_manifest
 from cellmae.models import read_model
+from cellmae.report.times import read_benchmarks
 from cellmae.screen import read_wells
 
 
@@ -55,6 +56,14 @@ class Results:
     def tiles_manifest(self, plate: str) -> Path:
         """Manifest of a plate's tiles."""
         return self.folder / "tiles" / f"{plate}.json"
+
+    def stores(self) -> dict[str, Path]:
+        """Return the tile store of every plate, which may have been retired."""
+        return {plate: self.folder / "tiles" / f"{plate}.zarr" for plate in self.plates}
+
+    def benchmarks(self) -> pd.DataFrame:
+        """Return how long every job took."""
+        return read_benchmarks(self.folder / "benchmarks")
 
     def summary(self) -> dict[str, Any]:
         """Return what the stage screen counted."""

@@ -7,6 +7,7 @@ import pandas as pd
 import yaml
 
 from cellmae.report.blocks import Block, Listing, Points, Section, Table
+from cellmae.report.times import times_tables
 from cellmae.report.words import listed
 
 SHORT_DIGEST = 12
@@ -38,6 +39,7 @@ def run_section(
     records: Mapping[str, Mapping[str, Any]],
     alignments: Mapping[str, Mapping[str, Any]],
     fits: pd.DataFrame,
+    benchmarks: pd.DataFrame,
     config: Mapping[str, Any],
     version: str,
     digest: str,
@@ -54,6 +56,8 @@ def run_section(
         ``model.yaml`` of the models that have one.
     fits
         A row a model and alignment, as :meth:`cellmae.report.Results.fits` returns it.
+    benchmarks
+        A row a job, as :meth:`cellmae.report.Results.benchmarks` returns it.
     config
         The whole configuration, to be read at the end of the page.
     version, digest
@@ -65,6 +69,7 @@ def run_section(
         _screen_table(summary),
         _models_table(models, records),
         _fits_table(fits, alignments),
+        *times_tables(benchmarks),
         Listing("The configuration, with its defaults", yaml.safe_dump(_plain(config), sort_keys=False, width=100)),
     ]
     return Section("run", "What was run", blocks)

@@ -9,9 +9,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
 
 INK = "#1d2329"
 MUTED = "#66707a"
@@ -21,6 +24,7 @@ BACKGROUND_POINT = "#a9b1b9"
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6d46")
 DIVERGING = "RdBu_r"
 PNG_DPI = 160
+WEBP_QUALITY = 88
 
 STYLE: dict[str, Any] = {
     "axes.edgecolor": MUTED,
@@ -80,8 +84,8 @@ def save_png(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
 
 
-def svg_data_uri(figure: Figure) -> str:
-    """Return a figure as the data URI of an SVG whose ink is dark on light pages and light on dark ones."""
+def svg_drawing(figure: Figure) -> str:
+    """Return a figure as SVG whose ink is dark on light pages and light on dark ones."""
     buffer = io.StringIO()
     figure.savefig(
         buffer,
@@ -93,10 +97,21 @@ def svg_data_uri(figure: Figure) -> str:
     svg = buffer.getvalue()
     for colour, variable in ((INK, "ink"), (MUTED, "muted"), (GRID, "grid")):
         svg = svg.replace(colour, f"var(--{variable})")
-    svg = re.sub(r"(<svg\b[^>]*>)", lambda tag: tag.group(1) + SVG_STYLE, svg, count=1)
+    return re.sub(r"(<svg\b[^>]*>)", lambda tag: tag.group(1) + SVG_STYLE, svg, count=1)
+
+
+def svg_data_uri(svg: str) -> str:
+    """Return an SVG as a data URI."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
 def png_data_uri(path: Path) -> str:
     """Return a PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def pixels_data_uri(pixels: NDArray[np.uint8]) -> str:
+    """Return pixels (y, x, 3) as the data URI of a WebP image, small for the eye to see no loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="WEBP", quality=WEBP_QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
