@@ -184,6 +184,7 @@ FAMILIES: dict[str, Family] = {
     "saved": Family(_saved),
     "features": Family(_features, needs_images=False),
 }
+"""The families by the name that the configuration calls them."""
 
 
 def family_of(spec: Mapping[str, Any]) -> Family:
