@@ -1,7 +1,7 @@
 """Writes the parts of the documentation that the schema and the package know: ``python docs/generate.py``.
 
-Tables of keys, columns and sizes stand between ``<!-- keys: tiles -->`` and ``<!-- end -->`` in pages that people write;
-the pages in ``api/`` are generated as a whole. A test compares what is committed with what this writes.
+Tables of keys, columns and sizes stand between ``<!-- keys: tiles -->`` and ``<!-- end -->`` in pages that people
+write; the pages in ``api/`` are generated as a whole. A test compares what is committed with what this writes.
 """
 
 import ast
@@ -21,6 +21,13 @@ STAGES = ("screen", "tiles", "models", "pretraining", "embeddings", "alignment",
 MARKED = re.compile(r"(<!-- (?P<what>keys|columns|sizes): (?P<names>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")  # of Sphinx, in docstrings
 OTHERS = "all others"  # sections of the configuration that no other page shows
+API = """# The package
+
+What a notebook or a script may use; everything else may change without notice. Each stage is a package, and imports
+what it needs when it is first used: `from cellmae.maps import recall` does not import PyTorch.
+"""
+KINDS = {"array": "list", "object": "keys", "string": "text", "integer": "whole number", "boolean": "`true` or `false`"}
+LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 Schema = Mapping[str, Any]
 
@@ -82,7 +89,7 @@ def _keys(config: Schema, names: list[str], *, named: bool) -> str:
         for condition, entries in groups.items():
             if condition:
                 parts.append(f"{condition}:\n")
-            rows = [(f"`{key}`", _values(rules), _default(rules, needed), _words(rules)) for key, rules, needed in entries]
+            rows = [(f"`{key}`", _values(what), _default(what, needed), _words(what)) for key, what, needed in entries]
             parts.append(_table(("key", "value", "default", "what"), rows))
     return "\n".join(parts)
 
@@ -136,12 +143,10 @@ def _values(rules: Schema) -> str:
         return f"`{_shown(rules['const'])}`"
     if "enum" in rules:
         return _either([f"`{value}`" for value in rules["enum"]])
-    kinds = {"array": "list", "object": "keys", "string": "text", "integer": "whole number", "boolean": "`true` or `false`"}
     types = rules.get("type", [])
     types = [types] if isinstance(types, str) else [kind for kind in types if kind != "null"]
-    limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = ", ".join(f"{sign} {rules[limit]}" for limit, sign in limits.items() if limit in rules)
-    return " ".join(filter(None, (" or ".join(kinds.get(kind, kind) for kind in types), bounds)))
+    bounds = ", ".join(f"{sign} {rules[limit]}" for limit, sign in LIMITS.items() if limit in rules)
+    return " ".join(filter(None, (" or ".join(KINDS.get(kind, kind) for kind in types), bounds)))
 
 
 def _default(rules: Schema, needed: bool) -> str:
@@ -166,22 +171,20 @@ def _api() -> dict[Path, str]:
         path = PACKAGE / stage / "__init__.py"
         package = ast.parse(path.read_text())
         names = [(module, name) for module, public in _public(package).items() for name in public]
+        alphabetic = sorted(names, key=lambda entry: entry[1])
         title = f"cellmae.{stage}"
-        rows = [(f"`{name}`", _summary(PACKAGE / stage, module, name)) for module, name in sorted(names, key=lambda x: x[1])]
+        rows = [(f"`{name}`", _summary(PACKAGE / stage, module, name)) for module, name in alphabetic]
         lists.append(f"## [{title}]({stage}.md)\n\n{_first(package)}\n\n{_table(('name', 'what'), rows)}")
         entries = [f"::: {title}.{module}.{name}\n" for module, name in names]
         found[DOCS / f"api/{stage}.md"] = "\n".join([f"# {title}\n", f"{_first(package)}\n", *entries])
-    intro = (
-        "# The package\n\nWhat a notebook or a script may use; everything else may change without notice. Each stage is a "
-        "package, and imports\nwhat it needs when it is first used: `from cellmae.maps import recall` does not import "
-        "PyTorch.\n"
-    )
-    return {DOCS / "api/index.md": "\n".join([intro, *lists])} | found
+    return {DOCS / "api/index.md": "\n".join([API, *lists])} | found
 
 
 def _public(package: ast.Module) -> dict[str, list[str]]:
     """Return the public names of a package by the module that holds them, as it tells lazy_loader."""
-    (names,) = [node.value for node in ast.walk(package) if isinstance(node, ast.keyword) and node.arg == "submod_attrs"]
+    (names,) = [
+        node.value for node in ast.walk(package) if isinstance(node, ast.keyword) and node.arg == "submod_attrs"
+    ]
     return ast.literal_eval(names)
 
 

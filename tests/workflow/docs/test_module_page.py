@@ -26,5 +26,11 @@ def test_another_workflow_goes_on_from_our_results(repository: Path, screened_pl
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"perturbations": 22' in (tmp_path / "perturbations.txt").read_text()
-    assert {path.name for path in tmp_path.iterdir()} == {*files, "plates", "results", "perturbations.txt", ".snakemake"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *files,
+        "plates",
+        "results",
+        "perturbations.txt",
+        ".snakemake",
+    }
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["cellmae"]

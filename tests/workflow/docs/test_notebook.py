@@ -36,8 +36,9 @@ def test_it_runs(notebook: nbformat.NotebookNode, finished: Checkout, igraph: bo
     parameters.source = PARAMETERS.format(results=str(finished.results), plates=str(finished.folder / "plates"))
     for cell in notebook.cells:
         cell.source = cell.source if igraph else cell.source.replace('find_spec("igraph")', "False")
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": finished.folder}}).execute()
-    figures = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
-    assert len(figures) == 2
+    where = {"metadata": {"path": finished.folder}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert len([output for output in outputs if "image/png" in output.get("data", {})]) == 2
     enrichment = [cell for cell in notebook.cells if "hypergeom" in cell.source and cell.cell_type == "code"]
     assert "known" in enrichment[0].outputs[-1]["data"]["text/plain"]
