@@ -52,10 +52,10 @@ $(BIN)/python:
 
 $(RUNTIME): envs/requirements.txt pyproject.toml | $(BIN)/python
 	@echo "Installing cellmae and what it needs into $(VENV): some minutes, once."
-	$(PIP_INSTALL) --editable .
+	$(PIP_INSTALL) --editable ".[workflow]"
 	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME)
 	@echo "Installing what the tests need into $(VENV)."
-	$(PIP_INSTALL) --editable ".[dev,docs]"
+	$(PIP_INSTALL) --editable ".[workflow,dev,docs]"
 	@touch $@
