@@ -13,6 +13,7 @@ from .blocks import blocks
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_the_tutorial_goes_as_it_says(repository: Path, tmp_path: Path) -> None:
     for name in ("workflow", "profiles", "envs"):
         shutil.copytree(repository / name, tmp_path / name)
