@@ -11,7 +11,7 @@ DEVELOPMENT := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint envs/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-configs lint clean
+.PHONY: help demo test test-fast test-configs lint docs picture clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
@@ -36,6 +36,14 @@ lint: $(DEVELOPMENT) ## check format, style, types and the workflow
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
+docs: $(DEVELOPMENT) ## write the generated pages of docs/ and build the site in site/; a warning fails
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+picture: ## take the README's picture of the demo's report, with chromium
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1280,1500 \
+	  --screenshot=docs/images/report.png "file://$(CURDIR)/results/demo/report/index.html"
+
 clean: ## remove the virtual environment and caches; results stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
@@ -44,10 +52,10 @@ $(BIN)/python:
 
 $(RUNTIME): envs/requirements.txt pyproject.toml | $(BIN)/python
 	@echo "Installing cellmae and what it needs into $(VENV): some minutes, once."
-	$(PIP_INSTALL) --editable .
+	$(PIP_INSTALL) --editable ".[workflow]"
 	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME)
 	@echo "Installing what the tests need into $(VENV)."
-	$(PIP_INSTALL) --editable ".[dev]"
+	$(PIP_INSTALL) --editable ".[workflow,dev,docs]"
 	@touch $@

@@ -48,5 +48,5 @@ rule all:
 
 if AWAITED:
     for waiting in workflow.rules:
-        if waiting.name != "fetch":
+        if waiting is not rules.fetch.rule:
             waiting.set_input(refuse)

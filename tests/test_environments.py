@@ -13,7 +13,6 @@ from packaging.version import Version
 
 CONDA_NAMES = {"dask-core": "dask", "matplotlib-base": "matplotlib", "python-xxhash": "xxhash", "pytorch": "torch"}
 OF_CONDA = {"python", "pip", "setuptools"}  # what installs cellmae there
-OF_THE_WORKFLOW = {"snakemake"}  # runs outside of the environments of jobs
 WITHOUT_TORCH = {"torch", "timm", "safetensors"}
 
 
@@ -70,7 +69,7 @@ def test_conda_files_take_the_versions_of_pyproject(name, repository, project, p
 
 def test_conda_files_together_hold_all_dependencies_and_only_one_holds_torch(repository, project):
     maps, train = (conda(repository / "envs" / name) for name in ("maps.yaml", "train.yaml"))
-    assert maps.keys() | train.keys() == (required(project["dependencies"]).keys() - OF_THE_WORKFLOW) | OF_CONDA
+    assert maps.keys() | train.keys() == required(project["dependencies"]).keys() | OF_CONDA
     assert not WITHOUT_TORCH & maps.keys()
     assert train.keys() >= WITHOUT_TORCH
 

@@ -19,7 +19,7 @@ from cellmae.models import FAMILIES, read_model, with_points
 from cellmae.models.families import check_spec, has_blocks, weight_files
 from cellmae.pretraining.plan import Plan
 
-SCHEMAS = f"{workflow.basedir}/workflow/schemas"
+SCHEMA = workflow.source_path("schemas/config.schema.yaml")
 
 
 def any_of(names):
@@ -250,7 +250,7 @@ def training_gpus(wildcards):
 
 
 try:
-    config = cellmae.config.validate(config, f"{SCHEMAS}/config.schema.yaml")
+    config = cellmae.config.validate(config, SCHEMA)
     RESULTS = config["results"]
     SCREEN = config["screen"]
     ROOT = SCREEN.get("root", "")  # a screen of profiles has none

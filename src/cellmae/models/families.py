@@ -185,6 +185,7 @@ FAMILIES: dict[str, Family] = {
     "point": Family(_saved),
     "features": Family(_features, needs_images=False),
 }
+"""The families by the name that the configuration calls them."""
 
 
 def with_points(models: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
