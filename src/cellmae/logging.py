@@ -12,7 +12,7 @@ from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
-from cellmae.errors import CellmaeError
+from cellmae.errors import CellmaeError, DamagedError
 
 SECONDS_BETWEEN_LOG_LINES = 30.0
 LOG_FORMAT, LOG_DATE_FORMAT = "%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"
@@ -33,7 +33,8 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
     """Send logging, warnings and a failure's traceback to the log file of a job.
 
     A :class:`CellmaeError`, and a disk that is full or cannot be written to, end the process with status 1 and a
-    message alone; any other exception is logged with its traceback and raised again.
+    message alone; any other exception is logged with its traceback and raised again. A result that turns out damaged
+    loses the manifest that vouches for it, so that the next run makes it anew.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +49,9 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             yield logger
+    except DamagedError as error:
+        error.manifest.unlink(missing_ok=True)
+        _leave_with(f"{error} ({error.manifest} has been deleted)")
     except CellmaeError as error:
         _leave_with(str(error))
     except BaseException as error:

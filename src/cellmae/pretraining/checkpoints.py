@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, the last two kept, and none of another training taken for one's own."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cellmae.logging import logger
 
 KEPT = 2
 FINGERPRINT_LETTERS = 12
+DAMAGE = (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 class Checkpoints:
@@ -44,8 +46,9 @@ class Checkpoints:
         own = self._own()
         for path in reversed(own):
             try:
+                _require_whole(path)
                 return torch.load(path, map_location=device, weights_only=True)
-            except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            except DAMAGE as error:
                 logger.warning("%s is damaged and left aside (%s)", path, str(error).splitlines()[:1])
         if not own and self.folder.is_dir() and any(self.folder.glob("*.pt")):
             logger.info("%s: the tiles or the configuration have changed; training begins afresh", self.folder)
@@ -53,3 +56,10 @@ class Checkpoints:
 
     def _own(self) -> list[Path]:
         return sorted(self.folder.glob(f"{self.fingerprint}-*.pt"))
+
+
+def _require_whole(path: Path) -> None:
+    """Compare the checksums in a checkpoint, at which torch does not look."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} was altered")
