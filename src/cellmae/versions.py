@@ -52,7 +52,7 @@ def is_newer(found: Any, current: int) -> bool:
 
 
 def refuse_newer(results: str | Path, versions: Mapping[str, int]) -> None:
-    """Stop before a newer cellmae's results are overwritten; one manifest of each stage speaks for all.
+    """Stop before a newer cellmae's results are overwritten; one manifest of a folder speaks for all.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def refuse_newer(results: str | Path, versions: Mapping[str, int]) -> None:
         A stage's results are of a later version.
     """
     for stage, current in versions.items():
-        manifest = next(Path(results).glob(MANIFESTS[stage]), None)
-        found = _version(manifest) if manifest else None
-        if is_newer(found, current):
-            raise ConfigError(
-                f"results: {manifest} is of version {found} of the stage {stage}, newer than version {current} of this "
-                "cellmae: update cellmae, or name another folder"
-            )
+        for manifest in {path.parent: path for path in Path(results).glob(MANIFESTS[stage])}.values():
+            found = _version(manifest)
+            if is_newer(found, current):
+                raise ConfigError(
+                    f"results: {manifest} is of version {found} of the stage {stage}, newer than version {current} of "
+                    "this cellmae: update cellmae, or name another folder"
+                )
 
 
 def _version(manifest: Path) -> Any:
