@@ -57,7 +57,7 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
     except BaseException as error:
         logger.exception("the job failed")
         if isinstance(error, OSError) and (remedy := DISK_REMEDIES.get(error.errno or 0)):
-            _leave_with(f"{error}: {remedy}")
+            _leave_with(f"{' '.join(str(error).split())}: {remedy}")
         raise
     finally:
         logging.captureWarnings(False)

@@ -90,7 +90,9 @@ def mutate(content: bytes, chance: random.Random) -> bytes:
         length = chance.choice([1, 1, 2, 4, 30])
         match chance.randrange(6):
             case 0:
-                data[place : place + 1] = bytes([data[place] ^ (1 << chance.randrange(8))]) if place < len(data) else b""
+                data[place : place + 1] = (
+                    bytes([data[place] ^ (1 << chance.randrange(8))]) if place < len(data) else b""
+                )
             case 1:
                 piece = chance.choice(DICTIONARY)
                 data[place : place + len(piece)] = piece

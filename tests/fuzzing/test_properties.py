@@ -33,7 +33,19 @@ CONFIG = {
     "maps": {},
 }
 NAMES = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
-    ["; rm -rf x", "$(touch y)", "<script>alert(1)</script>", "../../etc/passwd", "a\nb", '"', "'", "NA", "", " ", "A01"]
+    [
+        "; rm -rf x",
+        "$(touch y)",
+        "<script>alert(1)</script>",
+        "../../etc/passwd",
+        "a\nb",
+        '"',
+        "'",
+        "NA",
+        "",
+        " ",
+        "A01",
+    ]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | NAMES,
@@ -103,7 +115,10 @@ def images(tmp_path_factory) -> Path:
 @given(
     st.lists(
         st.fixed_dictionaries(
-            {"plate": st.sampled_from(["; rm -rf x", "$(touch y)"]) | NAMES, "well": NAMES | st.sampled_from(["A01", "A02"])},
+            {
+                "plate": st.sampled_from(["; rm -rf x", "$(touch y)"]) | NAMES,
+                "well": NAMES | st.sampled_from(["A01", "A02"]),
+            },
             optional={"gene": NAMES, "extra": NAMES},
         ),
         max_size=5,

@@ -34,8 +34,13 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after ``step`` steps, and remove what is older than the last two."""
         path = self.folder / f"{self.fingerprint}-{step:09d}.pt"
-        with atomic_path(path) as partial:
-            torch.save({"step": step, **state}, partial)
+        with atomic_path(path) as partial, open(partial, "wb") as file:
+            try:
+                torch.save({"step": step, **state}, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # a full disk, of which torch only says where it was
+                    raise error.__context__ from None
+                raise
         kept = self._own()[-KEPT:]
         for other in self.folder.iterdir():
             if other not in kept:
