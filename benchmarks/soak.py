@@ -79,7 +79,7 @@ def plan_thousands(folder: Path) -> str:
         genes = np.where(np.arange(len(WELLS)) % 10, [f"G{well}" for well in WELLS], "EMPTY_control")
         tables.append(
             pd.DataFrame({"experiment_name": experiment, "plate": plate, "address": WELLS, "gene": genes}).assign(
-                well_id=lambda t: t["experiment_name"] + f"_{t['plate'].iloc[0]}_" + t["address"],  # noqa: B023
+                well_id=lambda t: t["experiment_name"] + f"_{t['plate'].iloc[0]}_" + t["address"],
                 treatment=genes,
             )
         )
@@ -121,6 +121,7 @@ def train_long(folder: Path) -> str:
     """Take 20,000 tiny steps and look at the memory of the process meanwhile."""
     from plates import tile_noise
 
+    (folder / "plate").mkdir()
     plate = tile_noise(folder / "plate", fields=8, edge=64, crop_size=16, threads=1, channels=("a", "b"))
     spec = {
         "family": "mae", "size": "tiny", "patch": 8, "crops_total": 4 * STEPS, "batch_size": 4, "optimizer": "adamw",

@@ -25,7 +25,9 @@ from cellmae.models.families import check_spec, has_blocks, weight_files
 from cellmae.pretraining.plan import Plan
 from cellmae.versions import MANIFESTS, refuse_newer
 
-os.umask(os.umask(0) | 0o002)  # whatever the caller grants, not everybody may change results
+os.umask(
+    os.umask(0) | 0o002
+)  # whatever the caller grants, not everybody may change results
 
 SCHEMAS = f"{workflow.basedir}/workflow/schemas"
 

@@ -5,6 +5,7 @@
 What goes wrong is left in FOLDER; the exit status says whether anything did. An alarm ends a reader that hangs.
 """
 
+import contextlib
 import io
 import random
 import resource
@@ -129,10 +130,8 @@ def check_archive(path: Path, suffix: str) -> str | None:
     """Unpack an archive; return what is wrong with how that ended."""
     place = path.parent / "unpacked" / "here"
     place.mkdir(parents=True, exist_ok=True)
-    try:
+    with contextlib.suppress(CellmaeError):
         unpack(path, place)
-    except CellmaeError:
-        pass
     outside = [
         other
         for other in path.parent.rglob("*")

@@ -105,8 +105,8 @@ def load_encoder(folder: str | Path) -> Encoder:
     record = read_model(folder)
     if is_newer(record.get("version"), VERSION):
         raise DataError(
-            f"{folder} is a model of version {record['version']}, newer than version {VERSION} that this cellmae reads: "
-            "update cellmae"
+            f"{folder} is a model of version {record['version']}, newer than version {VERSION} that this cellmae "
+            "reads: update cellmae"
         )
     encoder = _build(record["spec"], len(record["channels"]), record["crop_size"])
     if record["weights_digest"] is not None:

@@ -132,7 +132,7 @@ def test_a_folder_is_not_replaced_by_a_file(packed, tmp_path):
 )
 def test_names_that_no_disk_takes_are_refused(tmp_path, files):
     """Found by the fuzzer."""
-    with pytest.raises(DataError, match="was not unpacked|is damaged"):
+    with pytest.raises(DataError, match=r"was not unpacked|is damaged"):
         unpack(zipped(tmp_path / "a.zip", files), tmp_path / "out")
     assert content(tmp_path / "out") == {}
 
