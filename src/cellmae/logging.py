@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import sys
 import time
 import warnings
@@ -56,7 +57,7 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
         _leave_with(str(error))
     except BaseException as error:
         logger.exception("the job failed")
-        if isinstance(error, OSError) and (remedy := DISK_REMEDIES.get(error.errno or 0)):
+        if remedy := DISK_REMEDIES.get(_disk_error(error)):
             _leave_with(f"{' '.join(str(error).split())}: {remedy}")
         raise
     finally:
@@ -64,6 +65,13 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
         root.setLevel(level)
         root.removeHandler(handler)
         handler.close()
+
+
+def _disk_error(error: BaseException) -> int:
+    """Return what the system said; HDF5, which finds the disk full as it closes a file, tells it in its text alone."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    return errno.ENOSPC if os.strerror(errno.ENOSPC) in str(error) else 0
 
 
 def _leave_with(message: str) -> NoReturn:
