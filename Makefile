@@ -11,7 +11,7 @@ DEVELOPMENT := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint envs/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-configs lint docs picture clean
+.PHONY: help demo test test-fast test-configs soak lint docs picture clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
@@ -28,6 +28,10 @@ test-fast: $(DEVELOPMENT) ## run the tests that take seconds
 
 test-configs: $(DEVELOPMENT) ## run the demo and the real data sets from beginning to end, and check the results
 	$(BIN)/python -m pytest -m configs
+
+soak: $(DEVELOPMENT) ## endurance: 2,000 plates planned, 100 run, 20,000 steps, an hour of damaged files
+	$(BIN)/python benchmarks/soak.py
+	CELLMAE_FUZZ_SECONDS=3600 CELLMAE_FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest tests/fuzzing/test_mutations.py
 
 lint: $(DEVELOPMENT) ## check format, style, types and the workflow
 	$(BIN)/ruff format --check .

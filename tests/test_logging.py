@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cellmae.errors import DataError
+from cellmae.errors import DamagedError, DataError
 from cellmae.logging import job_log
 
 
@@ -20,6 +20,14 @@ def test_an_error_for_people_is_shown_alone(tmp_path: Path, capsys: pytest.Captu
         fail(tmp_path / "log", DataError("no such plate"))
     assert capsys.readouterr().err == "cellmae: no such plate\n"
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_what_vouches_for_a_damaged_result_is_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plate.json").touch()
+    with pytest.raises(SystemExit, match="1"):
+        fail(tmp_path / "log", DamagedError("plate.zarr is damaged", manifest=tmp_path / "plate.json"))
+    assert not (tmp_path / "plate.json").exists()
+    assert capsys.readouterr().err == f"cellmae: plate.zarr is damaged ({tmp_path}/plate.json has been deleted)\n"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])

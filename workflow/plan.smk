@@ -1,5 +1,6 @@
 # What this run consists of, known before the first job: nothing here opens an image or imports torch.
 
+import os
 import re
 import shutil
 import sys
@@ -8,9 +9,14 @@ from itertools import product
 from pathlib import Path
 from textwrap import indent
 
+import cellmae.alignment
 import cellmae.config
+import cellmae.embeddings
+import cellmae.maps
+import cellmae.models
 import cellmae.screen
 import cellmae.screen.fetching
+import cellmae.tiles
 from cellmae.alignment.harmony import require_harmonypy
 from cellmae.errors import CellmaeError
 from cellmae.files import read_manifest
@@ -18,6 +24,11 @@ from cellmae.fitted import fitted_plates, spread_plates, without_validation
 from cellmae.models import FAMILIES, read_model, with_points
 from cellmae.models.families import check_spec, has_blocks, weight_files
 from cellmae.pretraining.plan import Plan
+from cellmae.versions import MANIFESTS, refuse_newer
+
+os.umask(
+    os.umask(0) | 0o002
+)  # whatever the caller grants, not everybody may change results
 
 SCHEMA = workflow.source_path("schemas/config.schema.yaml")
 
@@ -252,6 +263,9 @@ def training_gpus(wildcards):
 try:
     config = cellmae.config.validate(config, SCHEMA)
     RESULTS = config["results"]
+    refuse_newer(
+        RESULTS, {stage: getattr(cellmae, stage).VERSION for stage in MANIFESTS}
+    )
     SCREEN = config["screen"]
     ROOT = SCREEN.get("root", "")  # a screen of profiles has none
     CHANNELS = SCREEN.get("channels", [])

@@ -20,6 +20,10 @@ from cellmae.study import with_study
 Schema = Mapping[str, Any]
 
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+SECRET = re.compile(  # user:password@, or what signed URLs of the clouds carry
+    r"://[^/?#\s]*:[^/?#\s]*@|[?&;](?:X-(?:Amz|Goog)-Signature|AWSAccessKeyId|sig|Signature|\w*(?:token|secret|password))=",
+    re.IGNORECASE,
+)
 LONGEST_VALUE = 60  # characters of a value that a message repeats
 TYPES = {
     "array": "a list",
@@ -75,6 +79,8 @@ def validate(config: Mapping[str, Any], schema: str | Path) -> dict[str, Any]:
     """
     definitions = yaml.safe_load(Path(schema).read_text())
     completed = _complete(with_study(_expanded(config, ())), definitions, definitions)
+    if secrets := list(_secrets(completed, ())):
+        raise ConfigError("\n".join(secrets))
     validator = Draft202012Validator(definitions)
     errors = sorted(validator.iter_errors(completed), key=lambda error: [str(key) for key in error.absolute_path])
     lines = [line for error in errors for line in _explain(error, definitions)]
@@ -102,6 +108,21 @@ def _expanded(value: Any, path: tuple[str, ...]) -> Any:
     if isinstance(value, list):
         return [_expanded(inner, path) for inner in value]
     return VARIABLE.sub(substitute, value) if isinstance(value, str) else value
+
+
+def _secrets(value: Any, path: tuple[str, ...]) -> Iterator[str]:
+    """Yield a line for each URL that holds a password or a signature: configurations go to logs and reports."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _secrets(inner, (*path, str(key)))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secrets(inner, path)
+    elif isinstance(value, str) and SECRET.search(value):
+        yield (
+            f"{'.'.join(path)}: found a URL that holds a password, a key or a signature, which would be written to "
+            "logs and the report; put credentials into the environment, as in AWS_ACCESS_KEY_ID"
+        )
 
 
 def _complete(value: Any, schema: Schema, root: Schema) -> Any:

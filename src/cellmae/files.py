@@ -11,7 +11,7 @@ from typing import Any
 
 import xxhash
 
-from cellmae.errors import DataError
+from cellmae.errors import DamagedError, DataError
 
 DIGEST_BYTES = 16
 
@@ -21,7 +21,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a hidden sibling to write a file or a folder to; it takes the place of ``path`` on success.
 
     On an exception the sibling is removed and ``path`` stays as it was. A sibling left behind by a killed job
-    is overwritten by the next one.
+    is overwritten by the next one. A file is on the disk before it is renamed, so that a power cut leaves it whole.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,6 +29,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     remove(partial)
     try:
         yield partial
+        if partial.is_file():
+            _flush(partial)
         old = path.with_name(f".{path.name}.old")
         if path.is_dir():  # which nothing replaces in one step: for a moment neither is there, and never half of one
             remove(old)
@@ -39,6 +41,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             remove(partial)
         raise
     remove(old)
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def remove(path: Path) -> None:
@@ -92,7 +99,7 @@ def read_json(path: str | Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"{path} is missing: an earlier stage has not finished; run snakemake again") from None
     except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}): delete it and run snakemake again") from None
+        raise DamagedError(f"{path} is not JSON ({error}): delete it and run snakemake again", manifest=path) from None
 
 
 def write_manifest(path: str | Path, *, stage: str, version: int, digest: str, **facts: Any) -> None:
@@ -116,5 +123,6 @@ def read_manifest(path: str | Path, *, stage: str) -> Mapping[str, Any]:
     """Read a manifest that ``stage`` wrote; :class:`DataError` where it is missing, garbled or of another stage."""
     manifest = read_json(path)
     if not isinstance(manifest, dict) or manifest.get("stage") != stage:
-        raise DataError(f"{path} is no manifest of the stage '{stage}': delete it and run snakemake again")
+        message = f"{path} is no manifest of the stage '{stage}': delete it and run snakemake again"
+        raise DamagedError(message, manifest=path)
     return manifest

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import sys
 import time
 import warnings
@@ -12,7 +13,7 @@ from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
-from cellmae.errors import CellmaeError
+from cellmae.errors import CellmaeError, DamagedError
 
 SECONDS_BETWEEN_LOG_LINES = 30.0
 LOG_FORMAT, LOG_DATE_FORMAT = "%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"
@@ -33,7 +34,8 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
     """Send logging, warnings and a failure's traceback to the log file of a job.
 
     A :class:`CellmaeError`, and a disk that is full or cannot be written to, end the process with status 1 and a
-    message alone; any other exception is logged with its traceback and raised again.
+    message alone; any other exception is logged with its traceback and raised again. A result that turns out damaged
+    loses the manifest that vouches for it, so that the next run makes it anew.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,18 +50,28 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             yield logger
+    except DamagedError as error:
+        error.manifest.unlink(missing_ok=True)
+        _leave_with(f"{error} ({error.manifest} has been deleted)")
     except CellmaeError as error:
         _leave_with(str(error))
     except BaseException as error:
         logger.exception("the job failed")
-        if isinstance(error, OSError) and (remedy := DISK_REMEDIES.get(error.errno or 0)):
-            _leave_with(f"{error}: {remedy}")
+        if remedy := DISK_REMEDIES.get(_disk_error(error)):
+            _leave_with(f"{' '.join(str(error).split())}: {remedy}")
         raise
     finally:
         logging.captureWarnings(False)
         root.setLevel(level)
         root.removeHandler(handler)
         handler.close()
+
+
+def _disk_error(error: BaseException) -> int:
+    """Return what the system said; HDF5, which finds the disk full as it closes a file, tells it in its text alone."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    return errno.ENOSPC if os.strerror(errno.ENOSPC) in str(error) else 0
 
 
 def _leave_with(message: str) -> NoReturn:

@@ -8,10 +8,11 @@ import torch
 
 from cellmae.embeddings import read_embeddings
 from cellmae.embeddings.images import crops_at_once
-from cellmae.errors import DataError
+from cellmae.errors import DamagedError, DataError
 from cellmae.files import read_manifest
 from cellmae.models import build_encoder, load_encoder, save_encoder
 from cellmae.tiles import open_store, read_tiles
+from cellmae.tiles.store import chunk_path
 
 from .conftest import CHANNELS, CROP
 
@@ -143,6 +144,24 @@ def test_damaged_embeddings_are_named(plate, make_model):
         read_embeddings(plate.output)
     with pytest.raises(DataError, match="missing"):
         read_embeddings(plate.output.with_name("q.h5ad"))
+
+
+def test_altered_vectors_are_not_what_their_manifest_says(plate, make_model):
+    plate.embed(make_model())
+    content = bytearray(plate.output.read_bytes())
+    place = content.index(read_embeddings(plate.output).X[1].tobytes())
+    content[place] ^= 1
+    plate.output.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"p\.h5ad is damaged \(it is not what its manifest says\)") as caught:
+        read_embeddings(plate.output)
+    assert caught.value.manifest == plate.manifest
+
+
+def test_altered_pixels_are_not_embedded(plate, make_model):
+    chunk = chunk_path(plate.store, 1)
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"\1")
+    with pytest.raises(DamagedError, match=r"p\.zarr: A.. site . was altered"):
+        plate.embed(make_model())
 
 
 def test_wells_can_be_joined_across_plates(plate, make_model):

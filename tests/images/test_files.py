@@ -1,6 +1,7 @@
 """Every kind of image that plates come in, and every kind of damage."""
 
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -117,6 +118,17 @@ def test_a_flipped_byte_in_a_png_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(UnreadableImageError, match="truncated or damaged"):
         read_planes(path)
+
+
+def test_damaged_pngs_lose_no_reference(tmp_path: Path) -> None:
+    """Some 20,000 of them ended Python; found by the fuzzer."""
+    path = write_png(tmp_path / "a.png", PIXELS)
+    path.write_bytes(path.read_bytes()[:500])
+    before = sys.getrefcount(None)
+    for _ in range(1000):
+        with pytest.raises(UnreadableImageError):
+            read_planes(path)
+    assert sys.getrefcount(None) > before - 500
 
 
 @pytest.mark.parametrize(

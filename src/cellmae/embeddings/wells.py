@@ -13,8 +13,9 @@ import pandas as pd
 from anndata.io import read_elem
 
 from cellmae.embeddings import VERSION
-from cellmae.errors import DataError
-from cellmae.files import atomic_path, digest_bytes, write_manifest
+from cellmae.errors import DamagedError, DataError
+from cellmae.files import atomic_path, digest_bytes, read_manifest, write_manifest
+from cellmae.versions import require_version
 
 STAGE = "embeddings"
 
@@ -54,10 +55,7 @@ def write_embeddings(
         var=var,
         uns={"cellmae": {"stage": STAGE, "version": VERSION, **source}},
     )
-    # Before writing: AnnData turns repeated text into categories, of the same content.
-    content = digest_bytes(
-        np.ascontiguousarray(vectors).tobytes(), obs.to_csv().encode(), "\n".join(var.index).encode()
-    )
+    content = _digest(adata)
     with atomic_path(output) as partial:
         adata.write_h5ad(partial)
     write_manifest(
@@ -73,9 +71,28 @@ def write_embeddings(
 
 
 def read_embeddings(path: str | Path) -> ad.AnnData:
-    """Read the wells of a plate: ``X`` (wells, dim) float32, ``obs`` a row a well, where from in ``uns``."""
+    """Read the wells of a plate: ``X`` (wells, dim) float32, ``obs`` a row a well, where from in ``uns``.
+
+    Raises
+    ------
+    DataError
+        The file is missing, cannot be read, or is not what its manifest, where there is one, vouches for.
+    """
+    manifest = _manifest(path)
     with _damage_told(path):
-        return ad.read_h5ad(path)
+        adata = ad.read_h5ad(path)
+    if manifest.exists():
+        said = read_manifest(manifest, stage=STAGE)
+        require_version(said.get("version"), VERSION, stage=STAGE, path=path, manifest=manifest)
+        if said.get("digest") != _digest(adata):
+            raise _damaged(path, "it is not what its manifest says")
+    return adata
+
+
+def open_embeddings(path: str | Path) -> "EmbeddingsFile":
+    """Check the wells of a plate as :func:`read_embeddings` does, and leave them on disk."""
+    read_embeddings(path)
+    return EmbeddingsFile(path)
 
 
 @dataclass(frozen=True)
@@ -115,7 +132,20 @@ def _damage_told(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the stage embeddings for this plate") from None
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{path} is damaged ({str(error).splitlines()[0]}): delete it with its manifest and run snakemake again"
-        ) from None
+    except Exception as error:  # whatever HDF5 and AnnData make of damaged bytes
+        raise _damaged(path, " ".join(str(error).split()) or type(error).__name__) from None
+
+
+def _digest(adata: ad.AnnData) -> str:
+    """Return the digest of vectors and names; AnnData turns repeated text into categories, of the same content."""
+    vectors = np.ascontiguousarray(adata.X)
+    return digest_bytes(vectors.tobytes(), adata.obs.to_csv().encode(), "\n".join(adata.var_names).encode())
+
+
+def _manifest(path: str | Path) -> Path:
+    return Path(path).with_suffix(".json")
+
+
+def _damaged(path: str | Path, reason: str) -> DamagedError:
+    message = f"{path} is damaged ({reason}): delete it with its manifest and run snakemake again"
+    return DamagedError(message, manifest=_manifest(path))

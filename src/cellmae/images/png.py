@@ -21,8 +21,12 @@ def read_format(file: BinaryIO) -> ImageFormat:
 
 def decode(data: bytes, expected: ImageFormat | None) -> np.ndarray:
     """Decode the bytes of a file to (1, height, width)."""
-    require(_format(data[: HEADER.size]), expected)
-    return imagecodecs.png_decode(data)[np.newaxis]
+    form = _format(data[: HEADER.size])
+    require(form, expected)
+    # Into memory of our own: without, imagecodecs loses a reference to None at each damaged file, and Python ends.
+    pixels = np.empty(form.shape, form.dtype)
+    imagecodecs.png_decode(data, out=pixels[0])
+    return pixels
 
 
 def _format(header: bytes) -> ImageFormat:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from cellmae.errors import DataError
+from cellmae.errors import DamagedError, DataError
 from cellmae.files import atomic_path, digest_file
 from cellmae.models import VERSION
 from cellmae.models.families import Encoder, build_encoder, family_of
+from cellmae.versions import is_newer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,9 +85,10 @@ def read_model(folder: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"{path} is missing: the model is not finished; run the stage models") from None
     except yaml.YAMLError as error:
-        raise DataError(f"{path} is not YAML ({error}): delete it and run the stage models") from None
+        message = f"{path} is not YAML ({' '.join(str(error).split())}): delete it and run the stage models"
+        raise DamagedError(message, manifest=path) from None
     if not isinstance(record, dict) or record.get("stage") != STAGE:
-        raise DataError(f"{path} describes no model: delete it and run the stage models")
+        raise DamagedError(f"{path} describes no model: delete it and run the stage models", manifest=path)
     return record
 
 
@@ -101,14 +103,20 @@ def load_encoder(folder: str | Path) -> Encoder:
     from safetensors.torch import load_file
 
     record = read_model(folder)
+    if is_newer(record.get("version"), VERSION):
+        raise DataError(
+            f"{folder} is a model of version {record['version']}, newer than version {VERSION} that this cellmae "
+            "reads: update cellmae"
+        )
     encoder = _build(record["spec"], len(record["channels"]), record["crop_size"])
     if record["weights_digest"] is not None:
         path = Path(folder) / WEIGHTS
         found = digest_file(path) if path.exists() else "no such file"
         if found != record["weights_digest"]:
-            raise DataError(
+            raise DamagedError(
                 f"{path} is damaged or of another model (digest {found}, {RECORD} says "
-                f"{record['weights_digest']}): delete {path.with_name(RECORD)} and run the stage models"
+                f"{record['weights_digest']}): delete {path.with_name(RECORD)} and run the stage models",
+                manifest=path.with_name(RECORD),
             )
         encoder.load_state_dict(load_file(path))
     return cast(Encoder, encoder.eval())
@@ -151,13 +159,15 @@ def takes(record: Mapping[str, Any], channels: Sequence[str], crop_size: int) ->
 
 def _adopt(source: str | Path, *, channels: Sequence[str], crop_size: int, folder: str | Path) -> None:
     """Copy a model from elsewhere, so that the run holds all that its embeddings come from."""
-    record = read_model(source)
+    try:
+        record, encoder = read_model(source), load_encoder(source)
+    except DamagedError as error:
+        raise DataError(str(error)) from None  # nothing is deleted in another run
     if not takes(record, channels, crop_size):
         raise DataError(
             f"{source} embeds crops of {record['crop_size']} pixels and the channels {', '.join(record['channels'])}, "
             f"the screen has {crop_size} and {', '.join(channels)}: change tiles.size or screen.channels"
         )
-    encoder = load_encoder(source)
     save_encoder(
         folder,
         cast("nn.Module", encoder),

@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, the last two kept, and none of another training taken for one's own."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cellmae.logging import logger
 
 KEPT = 2
 FINGERPRINT_LETTERS = 12
+DAMAGE = (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 class Checkpoints:
@@ -32,8 +34,13 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after ``step`` steps, and remove what is older than the last two."""
         path = self.folder / f"{self.fingerprint}-{step:09d}.pt"
-        with atomic_path(path) as partial:
-            torch.save({"step": step, **state}, partial)
+        with atomic_path(path) as partial, open(partial, "wb") as file:
+            try:
+                torch.save({"step": step, **state}, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # a full disk, of which torch only says where it was
+                    raise error.__context__ from None
+                raise
         kept = self._own()[-KEPT:]
         for other in self.folder.iterdir():
             if other not in kept:
@@ -44,8 +51,9 @@ class Checkpoints:
         own = self._own()
         for path in reversed(own):
             try:
+                _require_whole(path)
                 return torch.load(path, map_location=device, weights_only=True)
-            except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            except DAMAGE as error:
                 logger.warning("%s is damaged and left aside (%s)", path, str(error).splitlines()[:1])
         if not own and self.folder.is_dir() and any(self.folder.glob("*.pt")):
             logger.info("%s: the tiles or the configuration have changed; training begins afresh", self.folder)
@@ -53,3 +61,10 @@ class Checkpoints:
 
     def _own(self) -> list[Path]:
         return sorted(self.folder.glob(f"{self.fingerprint}-*.pt"))
+
+
+def _require_whole(path: Path) -> None:
+    """Compare the checksums in a checkpoint, at which torch does not look."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} was altered")

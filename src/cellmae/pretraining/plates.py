@@ -1,5 +1,6 @@
 """The plates of a training: their crops, what is known of them, and those that are set aside."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from cellmae.errors import DataError
 from cellmae.files import digest_json, read_manifest
+from cellmae.logging import logger, progress
 from cellmae.models import FAMILIES
 from cellmae.pretraining.batches import TrainingCrops
 from cellmae.pretraining.evaluation import Evaluation
@@ -19,6 +21,7 @@ from cellmae.tiles import open_store
 
 EVALUATION_CROPS = 256
 CROPS_AT_ONCE = 64
+VERIFIED_BYTES = 2**36  # of tiles that are read from end to end before a training
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def open_plates(
         raise DataError("no plates to take crops from: check screen.root, models.*.plates and validation_plates")
     manifests = [read_manifest(path, stage="tiles") for path in tiles]
     stores = [Path(path).with_suffix(".zarr") for path in tiles]
+    _verify(stores, manifests)
     digests = [manifest["digest"] for manifest in manifests]
     labels = None
     if FAMILIES[spec["family"]].labelled:
@@ -101,6 +105,16 @@ def open_plates(
         seed=plan.seed,
     )
     return Plates([manifest["plate"] for manifest in manifests], crops, classes or (), digest_json(digests))
+
+
+def _verify(stores: Sequence[Path], manifests: Sequence[Mapping[str, Any]]) -> None:
+    """Compare all pixels with their digests, where reading them takes minutes at most; else their files' sizes."""
+    size = sum(math.prod(manifest["shape"]) for manifest in manifests)
+    if size > VERIFIED_BYTES:
+        logger.info("the tiles have %.0f GB: of their files only the sizes are checked", size / 1e9)
+        return
+    for store in progress(stores, description="verifying the tiles", unit="plate"):
+        open_store(store, verify=True)
 
 
 def _by_batch(stores: Sequence[Path]) -> list[list[int]]:

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from pandas.api.types import infer_dtype, is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
-from cellmae.errors import DataError
+from cellmae.errors import DamagedError, DataError
 from cellmae.files import atomic_path
 from cellmae.screen.listing import listing
 
@@ -19,7 +19,7 @@ def write_table(path: str | Path, table: pd.DataFrame, *, schema: str | Path) ->
     rules = yaml.safe_load(Path(schema).read_text())
     check_table(table, rules, name=Path(path).name)
     with atomic_path(path) as partial:
-        table.to_parquet(partial, index=False)
+        table.to_parquet(partial, index=False, write_page_checksum=True)
 
 
 def read_fields(path: str | Path) -> pd.DataFrame:
@@ -114,9 +114,10 @@ def _is_of_type(present: pd.Series, kind: str) -> bool:
 
 def _read(path: str | Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: the stage screen has not finished; run snakemake screen") from None
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be read ({reason}): delete it and run snakemake screen") from None
+        message = f"{path} cannot be read ({reason}): delete it and run snakemake screen"
+        raise DamagedError(message, manifest=path) from None

@@ -232,7 +232,7 @@ def grid_crops(store: TileStore, tiles: pd.DataFrame) -> Iterator[tuple[str, np.
         mapped, pixels = -1, np.empty(0, np.uint8)
         for crop, (field, y, x) in zip(crops, corners, strict=True):
             if field != mapped:
-                mapped, pixels = field, np.asarray(store.field(field))
+                mapped, pixels = field, store.checked_field(field)
             crop[...] = pixels[:, y : y + size, x : x + size]
         yield str(well), crops
 

@@ -16,8 +16,10 @@ import pandas as pd
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from cellmae.errors import DataError
+from cellmae.errors import DamagedError, DataError
 from cellmae.files import atomic_path, fingerprint_bytes, fingerprint_file
+from cellmae.tiles import VERSION
+from cellmae.versions import require_version
 
 if TYPE_CHECKING:
     import xarray
@@ -213,6 +215,21 @@ class TileStore:
             return np.asarray(_array(zarr.open_group(self.path, mode="r", zarr_format=3), IMAGES)[field])
         return np.memmap(chunk_path(self.path, field), mode="r", dtype=np.uint8, shape=self.shape[1:])
 
+    def checked_field(self, field: int) -> np.ndarray:
+        """Return a field whose bytes have been compared with their digest; :class:`DamagedError` where they differ."""
+        try:
+            pixels = np.asarray(self.field(field))
+            whole = fingerprint_bytes(pixels.data) == self.digests[field]
+        except (OSError, RuntimeError, ValueError):
+            whole = False
+        if whole:
+            return pixels
+        place = f"{self.fields['well'].iloc[field]} site {self.fields['site'].iloc[field]}"
+        raise DamagedError(
+            f"{self.path}: {place} was altered: delete it with its manifest and run snakemake again",
+            manifest=self.path.with_suffix(".json"),
+        )
+
 
 def open_store(path: str | Path, *, verify: bool = False) -> TileStore:
     """Open a plate's store.
@@ -230,7 +247,7 @@ def open_store(path: str | Path, *, verify: bool = False) -> TileStore:
         There is no store (any more), its metadata is garbled, or fields are missing, cut off or altered: names them.
     """
     path = Path(path)
-    remedy = "delete it with its manifest and run snakemake again"
+    manifest, remedy = path.with_suffix(".json"), "delete it with its manifest and run snakemake again"
     try:
         group = zarr.open_group(path, mode="r", zarr_format=3)
         attributes: dict[str, Any] = dict(group.attrs)
@@ -246,7 +263,9 @@ def open_store(path: str | Path, *, verify: bool = False) -> TileStore:
             f"{path} is missing or holds no store; if it was deleted, run snakemake restore_tiles to have it again"
         ) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is no store of the stage tiles or is damaged ({error}): {remedy}") from None
+        message = f"{path} is no store of the stage tiles or is damaged ({error}): {remedy}"
+        raise DamagedError(message, manifest=manifest) from None
+    require_version(attributes.get("version"), VERSION, stage=STAGE, path=path, manifest=manifest)
     fields = pd.DataFrame({name: coordinates[name] for name in FIELD_COLUMNS})
     fields = pd.concat([pd.DataFrame(plate, index=fields.index), fields], axis=1)
     fields.insert(0, "field", np.arange(len(fields)))
@@ -261,10 +280,11 @@ def open_store(path: str | Path, *, verify: bool = False) -> TileStore:
         attributes=attributes,
     )
     if shape != store.shape or len(store.channels) != channels:
-        raise DataError(f"{path}: images of shape {shape} contradict its coordinates: {remedy}")
+        raise DamagedError(f"{path}: images of shape {shape} contradict its coordinates: {remedy}", manifest=manifest)
     if damage := _find_damage(store, verify=verify):
         named = "; ".join(damage[:MAX_NAMED_CHUNKS]) + ("; ..." if len(damage) > MAX_NAMED_CHUNKS else "")
-        raise DataError(f"{path}: {len(damage)} of {len(fields)} fields are damaged: {named}: {remedy}")
+        message = f"{path}: {len(damage)} of {len(fields)} fields are damaged: {named}: {remedy}"
+        raise DamagedError(message, manifest=manifest)
     return store
 
 

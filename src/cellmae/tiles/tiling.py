@@ -167,7 +167,7 @@ def tile_plate(
     tiles = tiles.assign(keep=reasons == "", reason=reasons)
     rows = pd.concat([tiles, lost_rows(files, lost, tiles.columns, plate=plate)], ignore_index=True)
     with atomic_path(table) as partial:
-        rows.to_parquet(partial, index=False)
+        rows.to_parquet(partial, index=False, write_page_checksum=True)
 
     write_manifest(
         manifest,

@@ -123,3 +123,26 @@ def test_a_folder_is_not_replaced_by_a_file(packed, tmp_path):
     (tmp_path / "out/README").mkdir(parents=True)
     with pytest.raises(DataError, match="README is a folder where the archive has a file"):
         unpack(packed(FILES), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"": b"x"}, {"n" * 300: b"x"}, {"a": b"x", "a/b": b"y"}],
+    ids=["no name", "a name too long", "a file that is a folder, too"],
+)
+def test_names_that_no_disk_takes_are_refused(tmp_path, files):
+    """Found by the fuzzer."""
+    with pytest.raises(DataError, match=r"was not unpacked|is damaged"):
+        unpack(zipped(tmp_path / "a.zip", files), tmp_path / "out")
+    assert content(tmp_path / "out") == {}
+
+
+def test_an_offset_before_the_file_is_damage(tmp_path):
+    """Found by the fuzzer."""
+    path = zipped(tmp_path / "a.zip", FILES)
+    packed = bytearray(path.read_bytes())
+    end = packed.rindex(b"PK\5\6")
+    packed[end + 16 : end + 20] = (int.from_bytes(packed[end + 16 : end + 20], "little") + 5000).to_bytes(4, "little")
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match="is damaged"):
+        unpack(path, tmp_path / "out")

@@ -1,8 +1,11 @@
 """Unpacks archives from elsewhere: nothing leaves the folder, and nothing grows out of all proportion."""
 
+import errno
 import gzip
+import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -28,7 +31,11 @@ BROKEN = (
     NotImplementedError,
     RuntimeError,
     ValueError,
+    lzma.LZMAError,
+    struct.error,
 )
+OF_DAMAGE = {errno.EINVAL, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ}
+"""What the system says to offsets and names that damage made up; a full disk is no damage."""
 
 
 def is_archive(name: str) -> bool:
@@ -74,6 +81,10 @@ def unpack(archive: Path, folder: Path, *, strip: str = "") -> int:
         return count
     except BROKEN as error:
         raise DataError(f"{archive} is damaged ({error}): delete it and fetch again") from None
+    except OSError as error:
+        if error.errno not in OF_DAMAGE:
+            raise
+        raise DataError(f"{archive} is damaged ({error.strerror}): delete it and fetch again") from None
     finally:
         remove(beside)
 
@@ -132,9 +143,8 @@ def _zip_members(archive: Path, packed: zipfile.ZipFile) -> Iterator[tuple[str, 
             raise _special(archive, member.filename)
         if member.file_size > max(SMALL, LARGEST_RATIO * member.compress_size):
             raise DataError(f"{archive}: {member.filename!r} grows {LARGEST_RATIO}-fold and more: it was not unpacked")
-        if member.is_dir():
-            _parts(archive, member.filename)
-        else:
+        _parts(archive, member.filename)
+        if not member.is_dir():
             yield member.filename, member.file_size, packed.open(member)
 
 

@@ -1,0 +1,100 @@
+"""Kill -9 of everything at random moments of each stage, and two runs at once: the results of an undisturbed run.
+
+A job that is killed between a write and its renaming is in tests/workflow/test_interruptions.py for tiles, models and
+embeddings, and here for the stages after them.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from cellmae.files import remove
+from workflow.checkout import ENVIRONMENT, Checkout
+from workflow.test_interruptions import kill_and_rerun
+
+from .runs import results_of
+
+pytestmark = pytest.mark.slow
+
+KILLS = 2  # a stage
+START_SECONDS = 120
+STAGES = {
+    "screen": "screen/gene-001_Plate1.fields",
+    "tiles": "tiles/gene-001_Plate1",
+    "models": "models/mae",
+    "embeddings": "embeddings/mae/gene-001_Plate1",
+    "alignment": "alignment/mae/tvn.fit",
+    "maps": "maps/mae/tvn.map",
+    "report": "report/page",
+}
+
+
+def start(checkout: Checkout, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=checkout.folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_is_killed_twice_ends_as_if_undisturbed(finished, finished_run, stage):
+    moments = random.Random(stage)
+    log = finished.results / "logs" / f"{STAGES[stage]}.log"
+    lasted = pd.read_csv(finished.results / "benchmarks" / f"{STAGES[stage]}.tsv", sep="\t")["s"].iloc[0]
+    remove(finished.results / stage)
+    killed = 0
+    while killed < KILLS:
+        remove(log)
+        process = start(finished, "--nolock", "--", stage)
+        wait_for(log.exists, process)
+        time.sleep(moments.uniform(0, lasted))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if process.returncode == -signal.SIGKILL:
+            killed += 1
+        else:  # it had ended before: once more, from the beginning
+            assert process.returncode == 0
+            remove(finished.results / stage)
+    finished.run("--nolock", "--", stage)
+    assert results_of(finished) == results_of(finished_run)
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"), [("alignment", "tvn.fit.h5"), ("maps", "map.h5ad"), ("report", "index.html")]
+)
+def test_a_writer_that_is_killed_between_write_and_rename(finished, finished_run, stage, file):
+    remove(finished.results / stage)
+    kill_and_rerun(finished, stage, at=file)
+    assert results_of(finished) == results_of(finished_run)
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_disturbs_nothing(finished, finished_run):
+    remove(finished.results / "maps")
+    locks = finished.folder / ".snakemake" / "locks"
+    first = start(finished, "--", "maps")
+    wait_for(lambda: locks.is_dir() and any(locks.iterdir()), first)
+    second = finished.snakemake("--", "maps")
+    assert second.returncode != 0
+    assert "locked" in second.stdout + second.stderr
+    said, _ = first.communicate()
+    assert first.returncode == 0, said
+    assert results_of(finished) == results_of(finished_run)
