@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 IMPORTED_AS = {
     "yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn", "lazy_loader": "lazy-loader",
-    "upath": "universal-pathlib", "markupsafe": "jinja2",
+    "upath": "universal-pathlib", "markupsafe": "jinja2", "vl_convert": "vl-convert-python",
 }  # fmt: skip
 
 
@@ -45,9 +45,8 @@ def test_what_the_library_imports_is_installed_with_it(repository: Path, project
         for name in imported(path)
     }
     extras = {name: names_of(entries) for name, entries in project["optional-dependencies"].items()}
-    optional = (
-        extras["cloud"] | extras["dask"] | extras["ome-zarr"] | {"tensorboard"}
-    )  # asked for where they are missing
+    asked_for = {"tensorboard", "scib-metrics"}  # where they are missing
+    optional = asked_for.union(*(extras[name] for name in ("cloud", "dask", "harmony", "ome-zarr")))
     assert needed - names_of(project["dependencies"]) <= optional
 
 

@@ -35,12 +35,15 @@ def with_study(config: Mapping[str, Any]) -> dict[str, Any]:
     ConfigError
         A line has nothing to vary, or gives a model the name of another.
     """
-    models = dict(config.get("models") or {})
-    for line, spec in (config.get("study") or {}).items():
+    models, study = config.get("models") or {}, config.get("study") or {}
+    if not (isinstance(models, Mapping) and isinstance(study, Mapping)):  # which the schema refuses
+        return dict(config)
+    models = dict(models)
+    for line, spec in study.items():
         for name, model in _models_of(line, spec):
-            if name in models:
+            if name in models and not _is_completed(model, models[name]):
                 raise ConfigError(f"study.{line}: gives a model the name {name}, which there is already")
-            models[name] = model
+            models.setdefault(name, model)
     return {**config, "models": models} if models else dict(config)
 
 
@@ -67,6 +70,11 @@ def _models_of(line: str, spec: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     for values in product(*vary.values()):
         chosen = dict(zip(vary, values, strict=True))
         yield "-".join([line, *(_label(key, value) for key, value in chosen.items())]), common | chosen
+
+
+def _is_completed(model: Mapping[str, Any], other: Any) -> bool:
+    """Say whether another model is this one with further keys, as in a configuration that has been completed."""
+    return isinstance(other, Mapping) and all(key in other and other[key] == value for key, value in model.items())
 
 
 def _label(key: str, value: Any) -> str:

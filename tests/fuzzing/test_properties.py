@@ -66,7 +66,8 @@ def test_a_configuration_is_completed_or_refused(data, value):
         config[section] = value
     else:
         key = data.draw(st.sampled_from(KNOWN.get(section, ["key"])) | NAMES)
-        config[section] = {**(config.get(section) or {}), key: value}
+        before = config.get(section)
+        config[section] = {**(before if isinstance(before, dict) else {}), key: value}
     with contextlib.suppress(ConfigError):
         completed = validate(config, SCHEMA)
         assert validate(completed, SCHEMA) == completed

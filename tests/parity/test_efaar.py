@@ -43,7 +43,9 @@ def plain_tvn(Y, batch, control):
 
 
 def ours(X, batch, control, components, method="efaar"):
-    obs = pd.DataFrame({"plate": batch, "batch": batch, "role": np.where(control, "negative_control", "treatment")})
+    names = np.where(control, "control", "other")
+    roles = np.where(control, "negative_control", "treatment")
+    obs = pd.DataFrame({"plate": batch, "batch": batch, "perturbation": names, "role": roles})
     adata = AnnData(X, obs=obs.set_axis(obs.index.astype(str)))
     ((_, _, coordinates, aligned),) = fit_alignment(adata, method=method, pca=components).stream(adata)
     return coordinates, aligned

@@ -8,6 +8,7 @@ import pytest
 
 from cellmae.report.blocks import Gallery, Text
 from cellmae.report.galleries import GAP, Wells, composite, gallery_blocks
+from cellmae.tiles import VERSION
 from cellmae.tiles.store import StoreWriter
 
 EDGE = 32
@@ -43,7 +44,7 @@ def stores(tmp_path: Path) -> dict[str, Path]:
             fields=fields,
             channels=CHANNELS,
             shape=(len(CHANNELS), EDGE, EDGE),
-            attributes={"tile_size": 16},
+            attributes={"tile_size": 16, "version": VERSION},
         )
         paths[plate] = writer.folder
     return paths

@@ -238,8 +238,8 @@ def fit_alignment(
     Parameters
     ----------
     adata
-        Wells as :func:`~cellmae.alignment.annotate` returns them: embeddings in ``X``; ``role``, ``plate``
-        and the batch column in ``obs``.
+        Wells as :func:`~cellmae.alignment.annotate` returns them: embeddings in ``X``; ``role``,
+        ``perturbation``, ``plate`` and the batch column in ``obs``.
     chunks
         The embeddings, where ``adata`` holds none in ``X``; read three times.
     method

@@ -82,7 +82,8 @@ def pairs_of_sets(sets: pd.DataFrame) -> pd.DataFrame:
     """Return all pairs of members of the same set, each once, as :func:`read_relationships` does."""
     names, members = np.unique(sets["member"].to_numpy(dtype=object), return_inverse=True)
     labels = pd.factorize(sets["set"])[0]
-    belongs = sparse.csr_array((np.ones(len(sets), dtype=np.int32), (labels, members)))
+    shape = (labels.max(initial=-1) + 1, len(names))
+    belongs = sparse.csr_array((np.ones(len(sets), dtype=np.int32), (labels, members)), shape=shape)
     first, second = sparse.triu(belongs.T @ belongs, k=1).tocsr().sorted_indices().nonzero()
     return pd.DataFrame({"entity1": names[first], "entity2": names[second]})
 

@@ -51,4 +51,5 @@ def test_every_public_name_says_what_it_is(generated: dict[Path, str]) -> None:
 
 def test_every_family_can_be_chosen(repository: Path) -> None:
     page = (repository / "docs/models.md").read_text()
-    assert [family for family in FAMILIES if f"| `{family}` |" not in page] == []
+    chosen = set(FAMILIES) - {"point"}  # which follows from `points`
+    assert [family for family in chosen if f"| `{family}` |" not in page] == []
