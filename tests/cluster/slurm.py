@@ -182,7 +182,9 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
         if len(processes) == len(commands):
             subprocess.run(["scancel", "--user", getpass.getuser()], env=os.environ | slurm.environment)
             with contextlib.suppress(AssertionError):
-                wait_until(lambda: not slurm.ask("squeue", "--noheader"), seconds=SECONDS_TO_START, what="an empty queue")
+                wait_until(
+                    lambda: not slurm.ask("squeue", "--noheader"), seconds=SECONDS_TO_START, what="an empty queue"
+                )
         for process in reversed(processes):
             process.send_signal(signal.SIGTERM)
         for process in processes:
