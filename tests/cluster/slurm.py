@@ -1,4 +1,4 @@
-"""A Slurm of two virtual nodes on this machine, with a folder, a key and ports of its own: nothing of the system is touched."""
+"""A Slurm of two virtual nodes on this machine, with a folder, a key and ports of its own."""
 
 import contextlib
 import getpass
