@@ -62,7 +62,7 @@ def test_a_job_that_takes_too_much_memory_is_tried_with_more(slurm, fresh):
 
 def test_a_training_that_reaches_its_time_limit_goes_on_from_its_checkpoint(slurm, fresh, finished_run):
     fresh.configure(models__mae__checkpoint_minutes=60)  # none but that of the signal
-    slow = meddle(fresh, SLOWNESS.format(seconds=3))
+    slow = meddle(fresh, SLOWNESS.format(seconds=2.5))
     finish(start(fresh, slurm, "--set-resources", "pretrain_model:runtime=1", "--", "models", **slow), fresh)
     trainings = training_states(slurm, fresh)
     assert len(trainings) > 1
