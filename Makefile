@@ -11,7 +11,7 @@ DEVELOPMENT := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint envs/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-configs soak lint docs picture clean
+.PHONY: help demo test test-fast test-configs test-slurm soak lint docs picture clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
@@ -20,11 +20,11 @@ demo: $(RUNTIME) ## simulate a screen, train, map and score it: about ten minute
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "The report: results/demo/report/index.html"
 
-test: $(DEVELOPMENT) ## run all tests but those of test-configs
-	$(BIN)/python -m pytest -m "not configs"
+test: $(DEVELOPMENT) ## run all tests but those of test-configs and test-slurm
+	$(BIN)/python -m pytest -m "not configs and not slurm"
 
 test-fast: $(DEVELOPMENT) ## run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not configs"
+	$(BIN)/python -m pytest -m "not slow and not configs and not slurm"
 
 test-configs: $(DEVELOPMENT) ## run the demo and the real data sets from beginning to end, and check the results
 	$(BIN)/python -m pytest -m configs
@@ -32,6 +32,9 @@ test-configs: $(DEVELOPMENT) ## run the demo and the real data sets from beginni
 soak: $(DEVELOPMENT) ## endurance: 2,000 plates planned, 100 run, 20,000 steps, an hour of damaged files
 	$(BIN)/python benchmarks/soak.py
 	CELLMAE_FUZZ_SECONDS=3600 CELLMAE_FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest tests/fuzzing/test_mutations.py
+
+test-slurm: $(DEVELOPMENT) ## run the workflow on a Slurm that the tests start (Debian's slurmctld, slurmd, slurm-client, munge)
+	$(BIN)/python -m pytest -m slurm
 
 lint: $(DEVELOPMENT) ## check format, style, types and the workflow
 	$(BIN)/ruff format --check .

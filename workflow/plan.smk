@@ -1,5 +1,6 @@
 # What this run consists of, known before the first job: nothing here opens an image or imports torch.
 
+import json
 import os
 import re
 import shutil
@@ -256,8 +257,41 @@ def gpus(wildcards):
 
 
 def training_gpus(wildcards):
-    """Ask for the GPUs that train a model together."""
-    return gpus(wildcards) * MODELS[wildcards.model]["gpus"]
+    """Ask for the GPUs that train a model together, on all its nodes."""
+    return (
+        gpus(wildcards) * MODELS[wildcards.model]["gpus"] * (on_nodes(wildcards) or 1)
+    )
+
+
+def on_nodes(wildcards):
+    """Return on how many nodes of a cluster a model is trained, if on several."""
+    nodes = MODELS[wildcards.model]["nodes"]
+    return nodes if nodes > 1 and workflow.non_local_exec else None
+
+
+def gres_of_a_node(wildcards):
+    """Ask for as many GPUs of each of several nodes: Slurm would else be free to take more of one than of another."""
+    wanted = gpus(wildcards) * MODELS[wildcards.model]["gpus"]
+    return f"gpu:{wanted}" if on_nodes(wildcards) and wanted else None
+
+
+def growing(amount):
+    """Return a resource function: an amount that a job gets as often as it is tried."""
+    return lambda wildcards, attempt: attempt * amount
+
+
+def tiling_minutes(wildcards, input, attempt):
+    """Return how long to tile a plate at most: a second a field."""
+    from pyarrow.parquet import read_metadata
+
+    with open(input.fields, "rb") as table:
+        return attempt * (10 + read_metadata(table).num_rows // 60)
+
+
+def embedding_minutes(wildcards, input, attempt):
+    """Return how long to embed a plate at most: a second for 50 tiles."""
+    manifest = json.loads(Path(input.tiles).read_text())
+    return attempt * (10 + manifest["tiles"] // 3000)
 
 
 try:

@@ -19,8 +19,8 @@ rule fit_alignment:
         "../../envs/maps.yaml"
     threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=ALL_PLATES["mem_mb"],
-        runtime=120,
+        mem_mb=growing(ALL_PLATES["mem_mb"]),
+        runtime=growing(120),
     params:
         version=cellmae.alignment.VERSION,
         alignment=lambda wildcards: without_plates(ALIGNMENTS[wildcards.alignment]),
@@ -50,8 +50,8 @@ rule apply_alignment:
         "../../envs/maps.yaml"
     threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=ALL_PLATES["mem_mb"],
-        runtime=120,
+        mem_mb=growing(ALL_PLATES["mem_mb"]),
+        runtime=growing(120),
     params:
         version=cellmae.alignment.VERSION,
         fit=rules.fit_alignment.output.fit,

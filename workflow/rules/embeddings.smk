@@ -23,8 +23,9 @@ rule embed_plate:
     threads: 1  # plates, of which there are many, run side by side
     resources:
         gpu=gpus,
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=embedding_minutes,
+        in_turn=1,
     params:
         version=cellmae.embeddings.VERSION,
     message:
@@ -50,8 +51,9 @@ if RETIRE != "keep":
             "../../envs/maps.yaml"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=120,
+            mem_mb=growing(2000),
+            runtime=growing(20),
+            in_turn=1,
         params:
             store=f"{RESULTS}/tiles/{{plate}}.zarr",
             restored=rules.restore_plate.output.restored,
@@ -80,8 +82,11 @@ rule embed_features:
         "../../envs/maps.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, input: 1000 + 10 * int(input.size_mb),
-        runtime=30,
+        mem_mb=lambda wildcards, input, attempt: (
+            attempt * (1000 + 10 * int(input.size_mb))
+        ),
+        runtime=growing(5),
+        in_turn=1,
     params:
         version=cellmae.embeddings.VERSION,
         plate=identity,

@@ -42,8 +42,8 @@ rule build_map:
         "../../envs/maps.yaml"
     threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=ALL_PLATES["mem_mb"],
-        runtime=60,
+        mem_mb=growing(ALL_PLATES["mem_mb"]),
+        runtime=growing(60),
     params:
         version=cellmae.maps.VERSION,
         aligned=rules.apply_alignment.output.wells,
@@ -119,8 +119,8 @@ rule score_recall:
         "../../envs/maps.yaml"
     threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=ALL_PLATES["mem_mb"],
-        runtime=60,
+        mem_mb=growing(ALL_PLATES["mem_mb"]),
+        runtime=growing(60),
     params:
         version=cellmae.maps.VERSION,
         map=rules.build_map.output.map,
@@ -191,8 +191,8 @@ if SIMULATED:
             "../../envs/maps.yaml"
         threads: ALL_PLATES["threads"]
         resources:
-            mem_mb=ALL_PLATES["mem_mb"],
-            runtime=60,
+            mem_mb=growing(ALL_PLATES["mem_mb"]),
+            runtime=growing(60),
         params:
             version=cellmae.maps.VERSION,
             aligned=rules.apply_alignment.output.wells,
@@ -228,8 +228,8 @@ rule compare_models:
         "../../envs/maps.yaml"
     threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=ALL_PLATES["mem_mb"],
-        runtime=60,
+        mem_mb=growing(ALL_PLATES["mem_mb"]),
+        runtime=growing(60),
     params:
         version=cellmae.maps.VERSION,
         thresholds=config["maps"]["thresholds"],

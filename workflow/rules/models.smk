@@ -33,10 +33,14 @@ rule pretrain_model:
         gpu=training_gpus,
         wanted_gpus=training_gpus,
         nodes=lambda wildcards: MODELS[wildcards.model]["nodes"],
-        mem_mb=lambda wildcards, threads: (
-            4000 * MODELS[wildcards.model]["gpus"] + 500 * threads
+        gres=gres_of_a_node,
+        mpi=lambda wildcards: "srun" if on_nodes(wildcards) else None,
+        tasks=on_nodes,
+        tasks_per_gpu=lambda wildcards: 0 if on_nodes(wildcards) else None,
+        mem_mb=lambda wildcards, threads, attempt: (
+            attempt * (4000 * MODELS[wildcards.model]["gpus"] + 500 * threads)
         ),
-        runtime=2880,
+        runtime=1440,  # the next attempt goes on from the last checkpoint
     params:
         version=[cellmae.models.VERSION, cellmae.pretraining.VERSION],
         spec=lambda wildcards: without_plates(MODELS[wildcards.model]),
@@ -80,8 +84,8 @@ rule build_baseline:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
         version=cellmae.models.VERSION,
         spec=lambda wildcards: MODELS[wildcards.model],
@@ -116,8 +120,8 @@ rule rank_blocks:
     threads: 4
     resources:
         gpu=gpus,
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=growing(8000),
+        runtime=growing(120),
     params:
         version=cellmae.embeddings.VERSION,
     message:

@@ -44,8 +44,8 @@ rule write_report:
         "../../envs/maps.yaml"
     threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=ALL_PLATES["mem_mb"],
-        runtime=60,
+        mem_mb=growing(ALL_PLATES["mem_mb"]),
+        runtime=growing(60),
     params:
         version=cellmae.report.VERSION,
         config=config,

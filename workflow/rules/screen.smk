@@ -36,8 +36,9 @@ if SIMULATED:
             "../../envs/maps.yaml"
         threads: 1
         resources:
-            mem_mb=1000,
-            runtime=60,
+            mem_mb=growing(1000),
+            runtime=growing(20),
+            in_turn=1,
         params:
             version=cellmae.screen.VERSION,
             simulation=simulation_up_to,
@@ -62,8 +63,8 @@ if SIMULATED:
             "../../envs/maps.yaml"
         threads: 1
         resources:
-            mem_mb=500,
-            runtime=10,
+            mem_mb=growing(1000),
+            runtime=growing(10),
         params:
             version=cellmae.screen.VERSION,
             simulation=SCREEN.get("simulation"),
@@ -87,8 +88,9 @@ rule index_fields:
         "../../envs/maps.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(5),
+        in_turn=1,
     params:
         version=cellmae.screen.VERSION,
         plate=identity,
@@ -116,8 +118,9 @@ rule index_wells:
         "../../envs/maps.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(5),
+        in_turn=1,
     params:
         version=cellmae.screen.VERSION,
         plate=identity,
@@ -146,8 +149,8 @@ rule summarise_screen:
         "../../envs/maps.yaml"
     threads: 1
     resources:
-        mem_mb=ALL_PLATES["mem_mb"],
-        runtime=30,
+        mem_mb=growing(ALL_PLATES["mem_mb"]),
+        runtime=growing(30),
     params:
         version=cellmae.screen.VERSION,
         root=ROOT,

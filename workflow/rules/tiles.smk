@@ -17,8 +17,9 @@ rule tile_plate:
         "../../envs/maps.yaml"
     threads: 4
     resources:
-        mem_mb=lambda wildcards, threads: 1000 + 250 * threads,
-        runtime=120,
+        mem_mb=lambda wildcards, threads, attempt: attempt * (1000 + 250 * threads),
+        runtime=tiling_minutes,
+        in_turn=1,
         dask_scheduler=config["dask"]["scheduler"],  # no parameter: who does the work changes no result
     params:
         version=cellmae.tiles.VERSION,

@@ -52,7 +52,7 @@ def train_in_ranks(arguments: Mapping[str, Any], *, ranks: int, nodes: int = 1) 
         job, failure = Path(folder, "job.json"), Path(folder, "failure.json")
         write_json(job, {"arguments": dict(arguments), "log": _log_file()})
         command = [
-            *_torchrun(ranks, nodes),
+            *_torchrun(ranks, nodes, threads=ranks * arguments["threads"]),
             *("-m", "cellmae.pretraining.launch", str(job.resolve()), str(failure.resolve())),
         ]
         process = subprocess.Popen(command, preexec_fn=_die_with_parent)
@@ -69,7 +69,7 @@ def train_in_ranks(arguments: Mapping[str, Any], *, ranks: int, nodes: int = 1) 
         raise DataError(f"a rank of the training failed and ended the others: {said}")
 
 
-def _torchrun(ranks: int, nodes: int) -> list[str]:
+def _torchrun(ranks: int, nodes: int, *, threads: int) -> list[str]:
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
     if nodes == 1:
         return [*command, "--standalone"]
@@ -78,6 +78,7 @@ def _torchrun(ranks: int, nodes: int) -> list[str]:
     return [
         # --kill-on-bad-exit: a node that dies must not leave the others waiting.
         *("srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"),
+        f"--cpus-per-task={threads}",  # a step does not inherit it from the job
         *command,
         *(f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id=cellmae-{job}"),
     ]
