@@ -11,7 +11,7 @@ DEVELOPMENT := $(VENV)/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint envs/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-configs test-slurm soak lint docs picture clean
+.PHONY: help demo test test-fast test-faults test-configs test-slurm soak lint docs picture clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
@@ -20,11 +20,14 @@ demo: $(RUNTIME) ## simulate a screen, train, map and score it: about ten minute
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "The report: results/demo/report/index.html"
 
-test: $(DEVELOPMENT) ## run all tests but those of test-configs and test-slurm
-	$(BIN)/python -m pytest -m "not configs and not slurm"
+test: $(DEVELOPMENT) ## run all tests but those of test-faults, test-configs and test-slurm
+	$(BIN)/python -m pytest -m "not faults and not configs and not slurm"
 
 test-fast: $(DEVELOPMENT) ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not configs and not slurm"
+
+test-faults: $(DEVELOPMENT) ## kill, fill, damage and copy runs, and see that nothing is lost
+	$(BIN)/python -m pytest -m faults
 
 test-configs: $(DEVELOPMENT) ## run the demo and the real data sets from beginning to end, and check the results
 	$(BIN)/python -m pytest -m configs

@@ -14,7 +14,7 @@ from workflow.checkout import PLATES
 
 from .runs import results_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 def flip(path: Path, where: float = 0.5) -> None:
@@ -49,7 +49,11 @@ STORE = f"tiles/{PLATE}.zarr/images/c/3/0/0/0"
 DAMAGES = [
     pytest.param(flip, STORE, [f"embeddings/mae/{PLATE}.json"], f"{PLATE}.zarr", id="pixels"),
     pytest.param(
-        flip, STORE, ["models/mae/model.yaml", "models/mae/state"], f"{PLATE}.zarr", id="pixels that are trained on"
+        flip,
+        STORE,
+        ["models/mae/model.yaml", "models/mae/state", f"embeddings/mae/{PLATE}.json"],
+        f"{PLATE}.zarr",
+        id="pixels that are trained on",
     ),
     pytest.param(flip, f"tiles/{PLATE}.parquet", [f"embeddings/mae/{PLATE}.json"], f"{PLATE}.parquet", id="tile table"),
     pytest.param(flip_vector, f"embeddings/mae/{PLATE}.h5ad", [], f"{PLATE}.h5ad", id="vectors"),

@@ -10,7 +10,7 @@ from disks import enlarge, mounted
 
 from .runs import results_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 @pytest.mark.parametrize(

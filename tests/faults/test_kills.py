@@ -20,7 +20,7 @@ from workflow.test_interruptions import kill_and_rerun
 
 from .runs import results_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 KILLS = 2  # a stage
 START_SECONDS = 120

@@ -68,6 +68,7 @@ def test_no_rule_puts_a_name_of_data_into_a_shell(repository):
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_hostile_names_are_only_names(fresh: Checkout):
     """Plates, genes and guides named for a shell, a browser and a spreadsheet go the whole way to the report."""
     wells = plates_of(["gene-001_Plate1", "gene-002_Plate1"])
@@ -96,6 +97,7 @@ def test_hostile_names_are_only_names(fresh: Checkout):
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_nobody_else_may_write_to_results(fresh: Checkout):
     """Whatever the caller grants."""
     before = os.umask(0)
@@ -128,6 +130,7 @@ def test_a_url_with_a_secret_is_refused_without_repeating_it(repository, url):
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_secrets_of_the_environment_are_written_nowhere(fresh: Checkout):
     """Neither when storage refuses, nor when plates are read."""
     secrets = {

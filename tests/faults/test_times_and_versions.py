@@ -14,7 +14,7 @@ import pytest
 from cellmae import embeddings, tiles
 from workflow.checkout import PLATES, Checkout
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 YEAR = 365 * 24 * 3600
 
 
