@@ -47,9 +47,8 @@ def test_a_screen_ends_as_it_does_on_one_machine_though_a_node_is_drained(slurm,
     assert later
     assert {job["NodeList"] for job in later} == {"n2"}
     (training,) = of(slurm.jobs_of("pretrain_model"), fresh)
-    embeddings = [job for job in jobs if "/group_embed" in job["StdOut"]]
-    assert len(embeddings) == 2  # a group each model, of all its plates
-    assert {job["TresPerJob"] for job in (training, *embeddings)} == {"gres:gpu:1"}
+    (embeddings,) = (job for job in jobs if "/group_embeddings_" in job["StdOut"])  # two models, two plates
+    assert training["TresPerJob"] == embeddings["TresPerJob"] == "gres:gpu:1"
 
 
 def test_a_job_that_takes_too_much_memory_is_tried_with_more(slurm, fresh):

@@ -38,7 +38,9 @@ rule pretrain_model:
         tasks=on_nodes,
         tasks_per_gpu=lambda wildcards: 0 if on_nodes(wildcards) else None,
         mem_mb=lambda wildcards, threads, attempt: (
-            attempt * (4000 * MODELS[wildcards.model]["gpus"] + 500 * threads)
+            # Less steeply than elsewhere: a time limit is the usual reason for another attempt.
+            (1 + attempt)
+            * (2000 * MODELS[wildcards.model]["gpus"] + 250 * threads)
         ),
         runtime=1440,  # the next attempt goes on from the last checkpoint
     params:
