@@ -41,7 +41,17 @@ def meddle(checkout: Checkout, code: str) -> dict[str, str]:
 
 def start(checkout: Checkout, slurm: Slurm, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
     """Start the workflow on a cluster; it tells what it does in ``said``."""
-    command = (sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--cores", "2", *OPTIONS, *arguments)
+    command = (
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--workflow-profile",
+        "profiles/slurm",
+        "--cores",
+        "2",
+        *OPTIONS,
+        *arguments,
+    )
     with said(checkout).open("wb") as output:
         return subprocess.Popen(
             command,
