@@ -79,7 +79,7 @@ def test_a_stage_that_is_killed_twice_ends_as_if_undisturbed(finished, finished_
 
 
 @pytest.mark.parametrize(
-    ("stage", "file"), [("alignment", "tvn.fit.h5"), ("maps", "map.h5ad"), ("report", "index.html")]
+    ("stage", "file"), [("alignment", "tvn.fit.h5"), ("maps", "map.h5ad"), ("report", "report")]
 )
 def test_a_writer_that_is_killed_between_write_and_rename(finished, finished_run, stage, file):
     remove(finished.results / stage)
