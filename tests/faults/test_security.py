@@ -86,7 +86,7 @@ def test_hostile_names_are_only_names(fresh: Checkout):
     fresh.run()
 
     slugs = {path.name.split(".")[0] for path in (fresh.results / "screen").glob("*.wells.parquet")}
-    assert slugs == {"rm--rf-x_Plate1", "touch-y_Plate1"}
+    assert slugs == {"rm--rf-x_Plate1", "touch-y-_Plate1"}
     assert not [path for path in fresh.folder.rglob("*") if path.name in ("x", "y")]
     page = (fresh.results / "report/index.html").read_text()
     assert "<script>alert" not in page
