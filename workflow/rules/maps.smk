@@ -84,8 +84,8 @@ rule score_replicates:
         "../../envs/maps.yaml"
     threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=ALL_PLATES["mem_mb"],
-        runtime=120,
+        mem_mb=growing(ALL_PLATES["mem_mb"]),
+        runtime=growing(120),
     params:
         version=cellmae.maps.VERSION,
         aligned=rules.apply_alignment.output.wells,
@@ -156,8 +156,8 @@ rule score_sets:
         "../../envs/maps.yaml"
     threads: ALL_PLATES["threads"]
     resources:
-        mem_mb=ALL_PLATES["mem_mb"],
-        runtime=60,
+        mem_mb=growing(ALL_PLATES["mem_mb"]),
+        runtime=growing(60),
     params:
         version=cellmae.maps.VERSION,
         map=rules.build_map.output.map,
@@ -273,8 +273,8 @@ if config["study"]:
             "../../envs/maps.yaml"
         threads: ALL_PLATES["threads"]
         resources:
-            mem_mb=ALL_PLATES["mem_mb"],
-            runtime=60,
+            mem_mb=growing(ALL_PLATES["mem_mb"]),
+            runtime=growing(60),
         params:
             version=cellmae.maps.VERSION,
             models=f"{RESULTS}/models",
