@@ -7,11 +7,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from cellmae.errors import DamagedError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DIGEST_BYTES = 16
 
@@ -46,6 +49,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def _flush(path: Path) -> None:
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
+    """Write a table as CSV, without its index, atomically."""
+    with atomic_path(path) as partial:
+        table.to_csv(partial, index=False)
 
 
 def remove(path: Path) -> None:

@@ -78,9 +78,7 @@ def test_a_stage_that_is_killed_twice_ends_as_if_undisturbed(finished, finished_
     assert results_of(finished) == results_of(finished_run)
 
 
-@pytest.mark.parametrize(
-    ("stage", "file"), [("alignment", "tvn.fit.h5"), ("maps", "map.h5ad"), ("report", "report")]
-)
+@pytest.mark.parametrize(("stage", "file"), [("alignment", "tvn.fit.h5"), ("maps", "map.h5ad"), ("report", "report")])
 def test_a_writer_that_is_killed_between_write_and_rename(finished, finished_run, stage, file):
     remove(finished.results / stage)
     kill_and_rerun(finished, stage, at=file)

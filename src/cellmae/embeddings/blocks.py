@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cellmae.embeddings.images import crops_at_once, embed_wells
-from cellmae.files import atomic_path
+from cellmae.files import write_csv
 from cellmae.logging import logger, progress
 from cellmae.models import choose_device, load_encoder, prepare_cpu
 from cellmae.screen import read_wells
@@ -84,8 +84,7 @@ def rank_blocks(
     together = np.concatenate(vectors)
     blocks = together.reshape(len(together), encoder.encoder.architecture.depth, -1)
     ranking = probe_blocks(blocks, pd.concat(annotated, ignore_index=True))
-    with atomic_path(output) as partial:
-        ranking.to_csv(partial, index=False)
+    write_csv(output, ranking)
 
 
 def probe_blocks(blocks: NDArray, wells: pd.DataFrame) -> pd.DataFrame:

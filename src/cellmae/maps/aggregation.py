@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from cellmae.alignment import digest_wells
 from cellmae.errors import ConfigError
 from cellmae.files import atomic_path, write_manifest
-from cellmae.genes import Aliases, read_aliases, read_arms, read_expression, require_shared
+from cellmae.genes import Aliases, Genes, require_shared
 from cellmae.logging import logger
 from cellmae.maps import VERSION
 from cellmae.maps.groups import Groups
@@ -182,22 +182,19 @@ def build_map(
         Of its null distributions.
     """
     adata = read_aligned(aligned)
-    symbols = None if aliases is None else read_aliases(aliases)
-    wells = clean_wells(adata, aliases=symbols)
+    genes = Genes.read(arms=arms, expression=expression, aliases=aliases)
+    wells = clean_wells(adata, aliases=genes.aliases)
     X = np.asarray(adata.obsm["X_tvn"])[wells.rows]
     provenance = {**adata.uns.get("cellmae", {}), "representation": "X_tvn", "model": model, "alignment": alignment}
     levels = aggregate_wells(X, wells, how=how, weights=weights, provenance=provenance)
     by_treatment, by_perturbation = levels
-    expressed = None
-    if expression is not None:
-        expressed = read_expression(expression, symbols)
-        require_shared(by_perturbation.obs_names, expressed.index, key="genes.expression")
-    table, counts = score_perturbations(X, wells, expression=expressed, seed=seed, **(scores or {}))
+    for key, facts in (("expression", genes.expression), ("arms", genes.arms)):
+        if facts is not None:
+            require_shared(by_perturbation.obs_names, facts.index, key=f"genes.{key}")
+    table, counts = score_perturbations(X, wells, expression=genes.expression, seed=seed, **(scores or {}))
     by_perturbation.obs = by_perturbation.obs.join(table)
-    if arms is not None:
-        known = read_arms(arms, symbols)
-        require_shared(by_perturbation.obs_names, known.index, key="genes.arms")
-        by_perturbation.obs["arm"] = pd.Categorical(known.reindex(by_perturbation.obs_names))
+    if genes.arms is not None:
+        by_perturbation.obs["arm"] = pd.Categorical(genes.arms.reindex(by_perturbation.obs_names))
     for level, path in zip(levels, (treatments, output), strict=True):
         with atomic_path(path) as partial:
             level.write_h5ad(partial)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cellmae.files import atomic_path, read_manifest
+from cellmae.files import read_manifest, write_csv
 from cellmae.maps.bootstrap import interval, p_value, resampled_shares
 from cellmae.maps.probe import resampled_r2
 from cellmae.maps.recall import THRESHOLDS, Thresholds, recalled
@@ -111,8 +111,7 @@ def compare_models(
         if all((folder / "probe.parquet").exists() for folder in (a, b)):
             tables.append(compare_probes(_read(a, "probe"), _read(b, "probe"), **options).assign(**names))
     kept = [table for table in tables if len(table)] or tables[:1]
-    with atomic_path(output) as partial:
-        pd.concat(kept, ignore_index=True).reindex(columns=COLUMNS).to_csv(partial, index=False)
+    write_csv(output, pd.concat(kept, ignore_index=True).reindex(columns=COLUMNS))
 
 
 def _contests(folders: Sequence[Path]) -> Iterator[tuple[Path, Path, dict[str, str]]]:

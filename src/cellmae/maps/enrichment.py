@@ -13,8 +13,8 @@ from scipy.stats import false_discovery_control, hypergeom
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from cellmae.files import atomic_path
-from cellmae.genes import read_aliases
+from cellmae.files import write_csv
+from cellmae.genes import Genes
 from cellmae.logging import logger
 from cellmae.maps.reading import profiles, read_map
 from cellmae.maps.recall import MIN_PERTURBATIONS
@@ -152,11 +152,10 @@ def score_enrichment(
     aliases
         Table of other names of genes, see :mod:`cellmae.genes`.
     """
-    sets = sets_of(relationships, read_aliases(aliases) if aliases else None)
+    sets = sets_of(relationships, Genes.read(aliases=aliases).aliases)
     tables = enrich(read_map(perturbations), sets, neighbours=neighbours, clusters=clusters, fdr=fdr, seed=seed)
     for path, table in zip((output, counts), tables, strict=True):
-        with atomic_path(path) as partial:
-            table.to_csv(partial, index=False)
+        write_csv(path, table)
     for row in tables[1].itertuples():
         logger.info("enrichment of %ss in %s: %s of %s tests", row.kind, row.source, row.enriched, row.tests)
 

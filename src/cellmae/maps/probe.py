@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -13,10 +12,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cellmae.errors import DataError
-from cellmae.files import atomic_path
+from cellmae.files import atomic_path, write_csv
 from cellmae.logging import logger
 from cellmae.maps.bootstrap import interval, resamples
 from cellmae.maps.truth import phenotypes, read_truth
+from cellmae.maps.wells import read_aligned
 
 MAX_FOLDS = 5
 PENALTIES = np.logspace(-1, 6, 15)
@@ -120,9 +120,8 @@ def score_probe(
     replicates, seed
         Of the bootstrap over perturbations.
     """
-    score, errors = probe(anndata.read_h5ad(aligned), read_truth(truth), replicates=replicates, seed=seed)
-    with atomic_path(output) as partial:
-        score.to_csv(partial, index=False)
+    score, errors = probe(read_aligned(aligned), read_truth(truth), replicates=replicates, seed=seed)
+    write_csv(output, score)
     with atomic_path(genes) as partial:
         errors.to_parquet(partial, index=False)
 

@@ -10,7 +10,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from cellmae.errors import ConfigError, DataError
-from cellmae.files import atomic_path
+from cellmae.files import atomic_path, write_csv
 from cellmae.genes import Genes
 from cellmae.logging import logger
 from cellmae.maps.bootstrap import interval, resampled_shares
@@ -172,14 +172,12 @@ def score_recall(
     known = {source: read_relationships(path, aliases=genes.aliases) for source, path in relationships.items()}
     options: dict[str, Any] = {"thresholds": thresholds, "seed": seed, "arms": genes.arms}
     if missing is not None:
-        with atomic_path(missing) as partial:
-            unmatched(known, adata.obs_names).to_csv(partial, index=False)
+        write_csv(missing, unmatched(known, adata.obs_names))
     scores, found = recall(adata, known, replicates=replicates, **options)
     if truth is not None:
         best, _ = recall(oracle(read_truth(truth), adata.obs_names), known, replicates=0, **options)
         scores["oracle"] = best["recall"]
-    with atomic_path(output) as partial:
-        scores.to_csv(partial, index=False)
+    write_csv(output, scores)
     with atomic_path(pairs) as partial:
         found.to_parquet(partial, index=False)
     for row in scores.itertuples():

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anndata
 import h5py
 import numpy as np
 import pandas as pd
@@ -14,8 +13,8 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from cellmae.errors import DataError
-from cellmae.files import atomic_path
-from cellmae.genes import Aliases, read_aliases, read_arms
+from cellmae.files import write_csv
+from cellmae.genes import Aliases, Genes
 from cellmae.logging import logger
 from cellmae.maps.aggregation import aggregate_wells
 from cellmae.maps.average_precision import sharing
@@ -27,6 +26,7 @@ from cellmae.maps.groups import Groups
 from cellmae.maps.mixing import batch_purity, ilisi
 from cellmae.maps.proximity import COLUMNS as ARM_COLUMNS
 from cellmae.maps.proximity import MIN_GENES, proximity_bias
+from cellmae.maps.reading import read_map
 from cellmae.maps.strength import MOST_REPLICATES
 from cellmae.maps.wells import Wells, clean_wells, directed, read_aligned
 
@@ -106,13 +106,12 @@ def score_replicates(
         all that is drawn.
     """
     resampling = Resampling(replicates, seed)
-    genes, guides = anndata.read_h5ad(perturbations), anndata.read_h5ad(treatments)
+    genes, guides = read_map(perturbations), read_map(treatments)
     adata = read_aligned(aligned, ("X_pca", AFTER))
-    symbols = None if aliases is None else read_aliases(aliases)
-    wells = clean_wells(adata, aliases=symbols)
-    known = None if arms is None else read_arms(arms, symbols)
-    by_arm, arm_rows = _proximity(adata, wells, genes, known, resampling)
-    by_compound, compound_row = _compounds(guides, genes, potencies, symbols, resampling)
+    facts = Genes.read(arms=arms, aliases=aliases)
+    wells = clean_wells(adata, aliases=facts.aliases)
+    by_arm, arm_rows = _proximity(adata, wells, genes, facts.arms, resampling)
+    by_compound, compound_row = _compounds(guides, genes, potencies, facts.aliases, resampling)
     rows = [
         *_strength(genes.obs, resampling),
         _sharing(guides, resampling),
@@ -124,8 +123,7 @@ def score_replicates(
     ]
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     for frame, path in ((by_arm, proximity), (by_compound, compounds), (table, output)):
-        with atomic_path(path) as unfinished:
-            frame.to_csv(unfinished, index=False)
+        write_csv(path, frame)
     for row in table.itertuples():
         logger.info(
             "%s of %s: %.3f (%.3f to %.3f), chance %.3f %s",

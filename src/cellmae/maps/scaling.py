@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cellmae.files import atomic_path, read_manifest
+from cellmae.files import read_manifest, write_csv
 from cellmae.maps.bootstrap import interval, p_value, resampled_shares
 from cellmae.maps.probe import resampled_r2
 from cellmae.maps.recall import THRESHOLDS, Thresholds, recalled
@@ -290,5 +290,4 @@ def scale_models(
     for path, parts, columns in zip(
         (points, trends, gains), zip(*tables, strict=True), (POINT_COLUMNS, TREND_COLUMNS, GAIN_COLUMNS), strict=True
     ):
-        with atomic_path(path) as partial:
-            pd.concat(parts, ignore_index=True)[columns].to_csv(partial, index=False)
+        write_csv(path, pd.concat(parts, ignore_index=True)[columns])

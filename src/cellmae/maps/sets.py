@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import false_discovery_control
 
-from cellmae.files import atomic_path
-from cellmae.genes import Aliases, read_aliases
+from cellmae.files import write_csv
+from cellmae.genes import Aliases, Genes
 from cellmae.logging import logger
 from cellmae.maps.reading import profiles, read_map
 from cellmae.maps.recall import MIN_PERTURBATIONS, THRESHOLDS, Thresholds, recalled
@@ -120,10 +120,9 @@ def score_sets(
     aliases
         Table of other names of genes, see :mod:`cellmae.genes`.
     """
-    sets = sets_of(relationships, read_aliases(aliases) if aliases else None)
+    sets = sets_of(relationships, Genes.read(aliases=aliases).aliases)
     table = recall_sets(read_map(perturbations), sets, pd.read_parquet(pairs), thresholds=thresholds, seed=seed)
-    with atomic_path(output) as partial:
-        table.to_csv(partial, index=False)
+    write_csv(output, table)
     for reason, own in table[table["reason"] != ""].groupby("reason"):
         logger.info("%d of %d sets skipped: %s", len(own), len(table), reason)
 

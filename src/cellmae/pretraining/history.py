@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from cellmae.errors import ConfigError, DataError
-from cellmae.files import atomic_path
+from cellmae.files import atomic_path, write_csv
 
 TIMING_COLUMNS = ("crops_per_second", "data_wait", "flop_utilisation")
 """Columns that differ between two runs of the same training."""
@@ -135,10 +135,9 @@ class History:
 
     def write(self, path: str | Path) -> None:
         """Write the rows as CSV; numbers read back are the numbers written."""
-        with atomic_path(path) as partial:
-            table = pd.DataFrame(self.rows)
-            timed_last = [column for column in table if column not in TIMING_COLUMNS] + list(TIMING_COLUMNS)
-            table.reindex(columns=timed_last).to_csv(partial, index=False)
+        table = pd.DataFrame(self.rows)
+        timed_last = [column for column in table if column not in TIMING_COLUMNS] + list(TIMING_COLUMNS)
+        write_csv(path, table.reindex(columns=timed_last))
 
     def write_events(self, folder: str | Path) -> None:
         """Write the rows as TensorBoard events, in a folder of their own."""

@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 import pandas as pd
 
-from cellmae.files import atomic_path, digest_bytes, digest_json, write_manifest
+from cellmae.files import atomic_path, digest_bytes, digest_json, write_csv, write_manifest
 from cellmae.logging import progress
 from cellmae.screen import VERSION
 from cellmae.screen.simulation.cells import CHANNELS, render_field
@@ -167,10 +167,8 @@ def write_truth(simulation: Mapping[str, Any], *, root: str | Path) -> None:
     column a phenotype, see :data:`cellmae.screen.simulation.PHENOTYPES`; control wells are zero throughout.
     """
     root = Path(root)
-    with atomic_path(root / "metadata.csv") as path:
-        design(simulation).to_csv(path, index=False)
-    with atomic_path(root / "relationships.csv") as path:
-        complex_pairs(screened_genes(simulation["genes"])).to_csv(path, index=False)
+    write_csv(root / "metadata.csv", design(simulation))
+    write_csv(root / "relationships.csv", complex_pairs(screened_genes(simulation["genes"])))
     with atomic_path(root / "truth.parquet") as path:
         _truth(simulation).to_parquet(path)
 
