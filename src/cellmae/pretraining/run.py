@@ -19,7 +19,6 @@ from cellmae.models.folders import point_folder
 from cellmae.pretraining import VERSION
 from cellmae.pretraining.batches import TrainingCrops
 from cellmae.pretraining.checkpoints import Checkpoints
-from cellmae.pretraining.compute import flops_per_crop
 from cellmae.pretraining.history import require_tensorboard
 from cellmae.pretraining.interruption import deferred_interruption
 from cellmae.pretraining.launch import train_in_ranks
@@ -191,7 +190,7 @@ class Outcome:
                     "fingerprint": self.fingerprint,
                     "steps": trainer.step,
                     "crops": seen,
-                    "flops": flops_per_crop(trainer.objective) * seen,
+                    "flops": trainer.flops_per_crop * seen,
                     "tiles": crops.n_tiles,
                     "evaluated_on": list(self.held_out.names),
                     **({"classes": list(self.plates.classes)} if self.plates.classes else {}),

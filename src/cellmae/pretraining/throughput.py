@@ -1,19 +1,11 @@
-"""How much of a device's speed a training uses: counted operations over what plain matrix products reach."""
+"""What a device reaches in plain matrix products, which the speed of a training is compared with."""
 
 import time
 
 import torch
 
-from cellmae.pretraining.compute import flops_per_crop
-from cellmae.pretraining.objective import Objective
-
 MATRIX_EDGE = {"cpu": 1024, "cuda": 8192}
 ROUNDS = 4
-
-
-def seconds_per_crop(objective: Objective, device: torch.device, dtype: torch.dtype) -> float:
-    """Return the time that a crop of training takes at least: if all of it were matrix products at full speed."""
-    return flops_per_crop(objective) / peak_flops(device, dtype)
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:

@@ -16,6 +16,7 @@ from cellmae.models import uses_bfloat16
 from cellmae.models.adabn import put_statistics, take_statistics
 from cellmae.models.drop_path import draw_paths, drop_paths
 from cellmae.pretraining.compilation import compiled
+from cellmae.pretraining.compute import flops_per_crop
 from cellmae.pretraining.evaluation import Evaluation
 from cellmae.pretraining.history import History
 from cellmae.pretraining.objective import Objective
@@ -23,7 +24,7 @@ from cellmae.pretraining.optimizers import build_optimizer, set_schedule
 from cellmae.pretraining.plan import Plan
 from cellmae.pretraining.randomness import path_draws
 from cellmae.pretraining.ranks import Ranks
-from cellmae.pretraining.throughput import seconds_per_crop
+from cellmae.pretraining.throughput import peak_flops
 
 EVALUATIONS = 20  # in a training
 MAX_SKIPPED_IN_A_ROW = 10
@@ -64,14 +65,14 @@ class Trainer:
         self.autocast = uses_bfloat16(plan.precision, device)
         if self.autocast and device.type == "cpu":
             split_attention(objective)
-        with self._autocast():
-            shortest = seconds_per_crop(objective, device, torch.bfloat16 if self.autocast else torch.float32)
+        self.flops_per_crop = flops_per_crop(objective)
+        peak = peak_flops(device, torch.bfloat16 if self.autocast else torch.float32)
         self.history = History(
             steps=plan.steps,
             batch_size=plan.batch_size,
             metrics=("loss", "gradient_norm", *objective.METRICS),
             derive=objective.derive,
-            seconds_per_crop=shortest / self.ranks.count,
+            seconds_per_crop=self.flops_per_crop / peak / self.ranks.count,
             device=device,
         )
         self._paths = drop_paths(objective)
