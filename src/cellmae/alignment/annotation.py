@@ -1,6 +1,6 @@
 """Embeddings of plates and annotations of wells, joined into one table of wells."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,19 +19,10 @@ ROLES = ("treatment", "negative_control", "positive_control")
 
 
 class Plate(Protocol):
-    """Embeddings of a plate: an AnnData, or a file that is read as far as it is asked for."""
+    """Embeddings of a plate: an AnnData, or a file that is read when it is asked for."""
 
-    @property
-    def obs(self) -> pd.DataFrame:
-        """A row a well, with ``plate`` and ``well``."""
-
-    @property
-    def var_names(self) -> pd.Index:
-        """Names of the features."""
-
-    @property
-    def uns(self) -> Mapping[str, Any]:
-        """Provenance under ``cellmae``."""
+    def to_memory(self) -> AnnData:
+        """Return ``X`` (wells, features), ``plate`` and ``well`` in ``obs``, provenance in ``uns["cellmae"]``."""
 
     @property
     def X(self) -> Any:  # noqa: N802
@@ -72,7 +63,7 @@ def annotate_apart(embeddings: Sequence[Plate], wells: Sequence[pd.DataFrame]) -
     annotations = pd.concat(wells, ignore_index=True)
     _check_unique(annotations, "annotations")
     annotations = annotations[annotations["role"].isin(ROLES)]
-    table, finite = _measured(embeddings, annotations)
+    table, finite, source = _measured(embeddings, annotations)
     _check_unique(table, "embeddings")
     ends = np.cumsum([len(own) for own in finite])[:-1]
     table = table.merge(annotations, on=KEY, how="left", validate="one_to_one")
@@ -93,25 +84,30 @@ def annotate_apart(embeddings: Sequence[Plate], wells: Sequence[pd.DataFrame]) -
 
     table = table[kept]
     table.index = pd.Index(table["plate"] + "_" + table["well"])
-    features = embeddings[0].var_names
+    features = source.facts["features"]
     adata = AnnData(obs=_categorical(table), var=pd.DataFrame(index=features))
     adata.obsm["spatial"] = table[["column", "row"]].to_numpy(dtype=np.float32)
-    adata.uns["cellmae"] = {**embeddings[0].uns.get("cellmae", {}), "wells": counts}
+    adata.uns["cellmae"] = {**source.provenance, "wells": counts}
     readers = [_reader(plate) for plate in embeddings]
     return adata, PlateChunks(readers, np.split(kept, ends), len(features))
 
 
-def _measured(embeddings: Sequence[Plate], annotations: pd.DataFrame) -> tuple[pd.DataFrame, list[NDArray[np.bool_]]]:
-    """Return the wells of all plates, less the columns that annotations know better, and which are finite."""
+def _measured(
+    embeddings: Sequence[Plate], annotations: pd.DataFrame
+) -> tuple[pd.DataFrame, list[NDArray[np.bool_]], "_Source"]:
+    """Return the wells of all plates, less the columns that annotations know better; which are finite; their source."""
     tables, finite = [], []
-    first = _Source(embeddings[0])
+    first: _Source | None = None
     for plate in progress(embeddings, description="alignment: wells", unit="plate"):
-        table = plate.obs
-        first.check(plate, table)
-        own = [column for column in table if column in KEY or column not in annotations]
-        tables.append(table[own].astype(dict.fromkeys(KEY, str)))
-        finite.append(np.isfinite(plate.X).all(axis=1))
-    return pd.concat(tables, ignore_index=True), finite
+        read = plate.to_memory()
+        source = _Source(read)
+        first = first or source
+        first.check(source)
+        own = [column for column in read.obs if column in KEY or column not in annotations]
+        tables.append(read.obs[own].astype(dict.fromkeys(KEY, str)))
+        finite.append(np.isfinite(read.X).all(axis=1))
+    assert first is not None, "an alignment has a plate"
+    return pd.concat(tables, ignore_index=True), finite, first
 
 
 def _reader(plate: Plate) -> Callable[[], NDArray]:
@@ -134,25 +130,21 @@ def combine_digests(obs: pd.DataFrame, vectors: Sequence[str]) -> str:
 class _Source:
     """What the plates of one alignment have in common: model, weights and features."""
 
-    def __init__(self, plate: Plate) -> None:
-        self.name, self.facts = _facts(plate, plate.obs)
+    def __init__(self, plate: AnnData) -> None:
+        self.name = str(next(iter(plate.obs["plate"]), "without wells"))
+        self.provenance = plate.uns.get("cellmae", {})
+        self.facts = {
+            "weights": self.provenance.get("weights_digest"),
+            "model": self.provenance.get("model"),
+            "features": list(plate.var_names),
+        }
 
-    def check(self, plate: Plate, obs: pd.DataFrame) -> None:
-        name, facts = _facts(plate, obs)
+    def check(self, other: "_Source") -> None:
         for what, ours in self.facts.items():
-            if ours != facts[what]:
+            if ours != other.facts[what]:
                 raise DataError(
-                    f"the plates {self.name} and {name} were embedded with different {what}: embed them again"
+                    f"the plates {self.name} and {other.name} were embedded with different {what}: embed them again"
                 )
-
-
-def _facts(plate: Plate, obs: pd.DataFrame) -> tuple[str, dict[str, Any]]:
-    provenance = plate.uns.get("cellmae", {})
-    return str(next(iter(obs["plate"]), "without wells")), {
-        "weights": provenance.get("weights_digest"),
-        "model": provenance.get("model"),
-        "features": list(plate.var_names),
-    }
 
 
 def _check_unique(table: pd.DataFrame, what: str) -> None:

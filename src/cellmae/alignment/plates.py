@@ -14,7 +14,7 @@ from cellmae.alignment.alignment import Alignment, fit_alignment
 from cellmae.alignment.annotation import annotate_apart, combine_digests
 from cellmae.alignment.chunks import PlateChunks
 from cellmae.alignment.filters import WellFilter, leave_out, make_filter
-from cellmae.embeddings import open_embeddings
+from cellmae.embeddings import EmbeddingsFile
 from cellmae.files import DIGEST_BYTES, atomic_path, digest_bytes, write_manifest
 from cellmae.genes import Genes
 from cellmae.screen import read_wells
@@ -105,7 +105,7 @@ def align_plates(
 def _read_plates(
     embeddings: Sequence[str | Path], wells: Sequence[str | Path], limits: WellFilter | None
 ) -> tuple[AnnData, PlateChunks]:
-    adata, chunks = annotate_apart([open_embeddings(path) for path in embeddings], [read_wells(path) for path in wells])
+    adata, chunks = annotate_apart([EmbeddingsFile(path) for path in embeddings], [read_wells(path) for path in wells])
     return (adata, chunks) if limits is None else leave_out(adata, chunks, limits.measured(adata.obs))
 
 

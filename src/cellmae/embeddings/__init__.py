@@ -11,6 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "blocks": ["rank_blocks"],
         "features": ["embed_features"],
         "images": ["embed_plate"],
-        "wells": ["EmbeddingsFile", "open_embeddings", "read_embeddings"],
+        "wells": ["EmbeddingsFile", "read_embeddings"],
     },
 )

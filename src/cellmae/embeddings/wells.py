@@ -89,41 +89,21 @@ def read_embeddings(path: str | Path) -> ad.AnnData:
     return adata
 
 
-def open_embeddings(path: str | Path) -> "EmbeddingsFile":
-    """Check the wells of a plate as :func:`read_embeddings` does, and leave them on disk."""
-    read_embeddings(path)
-    return EmbeddingsFile(path)
-
-
 @dataclass(frozen=True)
 class EmbeddingsFile:
-    """The wells of a plate on disk, of which each part is read when it is asked for, and nothing kept."""
+    """The wells of a plate on disk, read when they are asked for, and not kept."""
 
     path: str | Path
 
-    @property
-    def obs(self) -> pd.DataFrame:
-        """A row a well."""
-        return self._read("obs")
-
-    @property
-    def var_names(self) -> pd.Index:
-        """Names of the features."""
-        return self._read("var").index
-
-    @property
-    def uns(self) -> Mapping[str, Any]:
-        """Where the vectors come from."""
-        return self._read("uns")
+    def to_memory(self) -> ad.AnnData:
+        """Read all there is, and check it as :func:`read_embeddings` does."""
+        return read_embeddings(self.path)
 
     @property
     def X(self) -> np.ndarray:  # noqa: N802
         """Shape (wells, dim), float32."""
-        return self._read("X")
-
-    def _read(self, part: str) -> Any:
         with _damage_told(self.path), h5py.File(self.path) as file:
-            return read_elem(file[part])
+            return read_elem(file["X"])
 
 
 @contextmanager
