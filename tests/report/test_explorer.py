@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellmae.maps import unit_vectors
-from cellmae.report import explorer
+from cellmae.maps import similarity, unit_vectors
 from cellmae.report.explorer import cluster, describing_columns, explorer_blocks, known_partners, nearest
 
 from .runs import SCRIPT
@@ -27,7 +26,7 @@ def test_clusters_are_the_groups_and_the_largest_is_first() -> None:
 
 @pytest.mark.parametrize("rows_at_a_time", [4, 1000])
 def test_neighbours_are_those_of_the_whole_matrix(rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explorer, "ROWS_AT_A_TIME", rows_at_a_time)
+    monkeypatch.setattr(similarity, "BLOCK_SIZE", 21 * rows_at_a_time)
     units = unit_vectors(np.random.default_rng(0).normal(size=(21, 5)))
     indices, cosines = nearest(units, count=6)
     every = units @ units.T

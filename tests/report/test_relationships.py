@@ -4,14 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellmae.maps import unit_vectors
-from cellmae.report import relationships
+from cellmae.maps import similarity, unit_vectors
 from cellmae.report.relationships import cluster_order, known_in, strongest_pairs
 
 
 @pytest.mark.parametrize("rows_at_a_time", [3, 7, 100])
 def test_strongest_pairs_are_those_of_the_whole_matrix(rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relationships, "ROWS_AT_A_TIME", rows_at_a_time)
+    monkeypatch.setattr(similarity, "BLOCK_SIZE", 20 * rows_at_a_time)
     units = unit_vectors(np.random.default_rng(0).normal(size=(20, 6)))
     names = [f"g{number}" for number in range(20)]
     found = strongest_pairs(units, names, count=12)

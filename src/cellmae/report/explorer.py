@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import ward_tree
 
+from cellmae.maps.similarity import cosine_rows
 from cellmae.report.blocks import Block, Explorer, Plot, Table, Text
 from cellmae.report.style import COLOURS, new_figure
 from cellmae.report.words import listed, quantity
@@ -26,7 +27,6 @@ NEIGHBOURS_OF_LAYOUT = 15
 NEIGHBOURS_SHOWN = 8
 PARTNERS_SHOWN = 12
 MOST_LEVELS = 60
-ROWS_AT_A_TIME = 1024
 GRID_OF_PLACES = 10_000  # places are whole numbers up to this one, cosines thousandths: a page of 17,000 stays small
 DIGITS = 4
 
@@ -97,8 +97,7 @@ def nearest(units: NDArray, *, count: int) -> tuple[NDArray[np.int64], NDArray[n
     count = min(count, len(units) - 1)
     indices = np.empty((len(units), count), dtype=np.int64)
     values = np.empty((len(units), count))
-    for start in range(0, len(units), ROWS_AT_A_TIME):
-        cosines = units[start : start + ROWS_AT_A_TIME] @ units.T
+    for start, cosines in cosine_rows(units):
         rows = np.arange(len(cosines))
         cosines[rows, start + rows] = -np.inf
         best = np.argpartition(-cosines, count - 1, axis=1)[:, :count]

@@ -12,6 +12,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from cellmae.maps import unit_vectors
+from cellmae.maps.similarity import cosine_rows
 from cellmae.report.blocks import Panels, Plot, Section, Table, Text
 from cellmae.report.explorer import explorer_blocks, known_partners
 from cellmae.report.galleries import Wells, gallery_blocks
@@ -23,7 +24,6 @@ FEWEST_DRAWN = 3
 MOST_IN_HEAT_MAP = 300
 MOST_LABELS = 90
 MOST_MARKED = 150
-ROWS_AT_A_TIME = 1024
 
 
 def strongest_pairs(units: NDArray, names: Sequence[str], *, count: int) -> pd.DataFrame:
@@ -40,8 +40,8 @@ def strongest_pairs(units: NDArray, names: Sequence[str], *, count: int) -> pd.D
         ``entity1``, ``entity2``, ``cosine``; the largest absolute cosine first.
     """
     best: list[tuple[NDArray, NDArray, NDArray]] = []
-    for start in range(0, len(units), ROWS_AT_A_TIME):
-        cosines = np.triu(units[start : start + ROWS_AT_A_TIME] @ units.T, k=start + 1)
+    for start, block in cosine_rows(units):
+        cosines = np.triu(block, k=start + 1)
         size = np.abs(cosines).ravel()
         kept = np.argpartition(-size, count)[:count] if count < size.size else np.arange(size.size)
         kept = np.sort(kept[size[kept] > 0])
