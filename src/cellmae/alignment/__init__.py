@@ -13,9 +13,10 @@ VERSION = 2
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "alignment": ["Alignment", "fit_alignment"],
+        "alignment": ["Alignment"],
         "annotation": ["annotate", "digest_wells"],
         "chunks": ["ArrayChunks", "BatchRows", "Chunks"],
+        "fitting": ["fit_alignment"],
         "plates": ["align_plates", "fit_plates"],
         "steps": ["METHODS"],
     },

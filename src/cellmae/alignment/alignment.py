@@ -1,7 +1,7 @@
 """An alignment: fitted once on some plates, stored, and applied to these and to later plates."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,17 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from cellmae.alignment import VERSION
-from cellmae.alignment.arms import ArmCorrection, fit_arms
-from cellmae.alignment.centring import fit_unmoved
+from cellmae.alignment.arms import ArmCorrection
 from cellmae.alignment.chunks import ArrayChunks, BatchRows, Chunks, Rows
-from cellmae.alignment.covariates import Regression, fit_regression, report_nesting
+from cellmae.alignment.covariates import Regression
 from cellmae.alignment.filters import WellFilter
-from cellmae.alignment.harmony import HarmonisedWells, harmonise, require_harmonypy
-from cellmae.alignment.steps import METHODS, BatchTransforms, Method, Steps, fit_steps
+from cellmae.alignment.harmony import HarmonisedWells
+from cellmae.alignment.steps import METHODS, BatchTransforms, Method, Steps
 from cellmae.alignment.storage import arrays_of, load_parts, save_parts
-from cellmae.errors import ConfigError, DataError
+from cellmae.errors import DataError
 from cellmae.files import digest_bytes
 from cellmae.genes import Genes
 from cellmae.logging import logger
-from cellmae.screen.confounding import check_confounding
 from cellmae.screen.listing import listing
 
 NO_GENES = Genes()
@@ -100,12 +98,12 @@ class Alignment:
         if self.regression is not None:
             chunks = self.regression.chunks(chunks, adata.obs, self.options["batch"])
         named = genes.named(adata.obs["perturbation"]) if self.arms is not None else None
-        harmonised = None if self.harmonised is None else self.harmonised.of(_names(adata))
-        batches = _batch_rows(adata, self.options["batch"], self.options.get("controls"))
+        harmonised = None if self.harmonised is None else self.harmonised.of(names_of(adata))
+        batches = batch_rows(adata, self.options["batch"], self.options.get("controls"))
         transforms = self.batches
         new = batches.without(transforms.names)
         if len(new.names):
-            _report_few_controls(new, METHODS[self.method])
+            report_few_controls(new, METHODS[self.method])
             transforms = transforms.joined(self.steps.estimate(chunks, new))
         for rows, X, coordinates, aligned in self.steps.transform(chunks, batches, transforms):
             if harmonised is not None:
@@ -158,7 +156,7 @@ class Alignment:
                 f"the alignment was fitted on {len(self.features)} features ({listing(self.features, 3)}) and met "
                 f"{adata.n_vars} ({listing(adata.var_names, 3)}): embed with the same model, or set refit"
             )
-        fitted, found = self.source.get("weights_digest"), _source(adata).get("weights_digest")
+        fitted, found = self.source.get("weights_digest"), source_of(adata).get("weights_digest")
         if found != fitted:
             raise DataError(
                 f"the alignment was fitted on embeddings of the weights {fitted} and met those of {found}: "
@@ -218,143 +216,8 @@ class Alignment:
         return cls(**load_parts(path, newest=VERSION))
 
 
-def fit_alignment(
-    adata: AnnData,
-    chunks: Chunks | None = None,
-    *,
-    method: str = "tvn",
-    pca: int = 128,
-    batch: str = "batch",
-    standardise: str = "batch",
-    controls: Sequence[str] = (),
-    harmony: bool = False,
-    regress: Sequence[str] = (),
-    arm_correction: Mapping[str, Any] | None = None,
-    genes: Genes = NO_GENES,
-    wells: WellFilter | None = None,
-) -> Alignment:
-    """Fit an alignment on annotated wells.
-
-    Parameters
-    ----------
-    adata
-        Wells as :func:`~cellmae.alignment.annotate` returns them: embeddings in ``X``; ``role``,
-        ``perturbation``, ``plate`` and the batch column in ``obs``.
-    chunks
-        The embeddings, where ``adata`` holds none in ``X``; read three times.
-    method
-        ``tvn``, ``efaar``, ``pca-cs`` or ``none``: see :data:`~cellmae.alignment.METHODS`.
-    pca
-        Number of principal components; fewer where wells, features or their rank are fewer.
-    batch
-        Column of ``obs`` whose values are brought together.
-    standardise
-        Method ``efaar`` only: ``batch`` centres and scales the wells of each batch before PCA, ``none``
-        leaves them.
-    controls
-        Perturbations whose negative controls count; those of all by default.
-    harmony
-        Whether Harmony follows. It keeps all aligned wells in memory, and no later well can be aligned.
-    regress
-        Covariates whose effects are subtracted first, see :mod:`cellmae.alignment.covariates`.
-    arm_correction
-        Keywords of :func:`~cellmae.alignment.arms.fit_arms`, which is then applied last.
-    genes
-        Facts that the correction of arms needs.
-    wells
-        Filter that the wells have passed; kept for those that come later.
-
-    Raises
-    ------
-    ConfigError
-        Unknown method, batch column, control or way to standardise; harmonypy is not installed.
-    DataError
-        Fewer than two wells, or too few negative controls for the method.
-    """
-    recipe = _recipe(method, standardise)
-    if harmony:
-        require_harmonypy()
-    if adata.n_obs < 2:
-        raise DataError(f"an alignment needs at least 2 wells and found {adata.n_obs}: embed more plates")
-    _check_columns(adata, batch, controls)
-    batches = _batch_rows(adata, batch, controls)
-    _require_controls(batches, method)
-    _report_few_controls(batches, recipe)
-    chunks = chunks or ArrayChunks(np.asarray(adata.X))
-    confounding = _check_confounding(adata, batch)
-    regression, located = None, chunks
-    if regress:
-        regression = fit_regression(chunks, adata.obs, regress, batch)
-        confounding["nesting"] = report_nesting(adata.obs, regression.covariates, batch)
-        located = regression.chunks(chunks, adata.obs, batch)
-    steps, transforms = fit_steps(located, batches, recipe, components=pca)
-    options = {"pca": pca, "batch": batch} | ({"standardise": standardise} if method == "efaar" else {})
-    options |= ({"controls": list(controls)} if controls else {}) | ({"harmony": True} if harmony else {})
-    options |= ({"regress": list(regress)} if regress else {}) | (
-        {"arm_correction": dict(arm_correction)} if arm_correction else {}
-    )
-    alignment = Alignment(
-        method=method,
-        options=options,
-        features=tuple(adata.var_names),
-        plates=tuple(sorted(adata.obs["plate"].astype(str).unique())),
-        source=_source(adata),
-        steps=steps,
-        batches=transforms,
-        wells=wells,
-        regression=regression,
-        confounding=confounding,
-    )
-    if harmony:
-        aligned = np.concatenate([aligned for *_, aligned in alignment.stream(adata, chunks)])
-        alignment = replace(alignment, harmonised=harmonise(aligned, batches, _names(adata)))
-    if arm_correction:
-        aligned_chunks = ((rows, aligned) for rows, _, _, aligned in alignment.stream(adata, chunks))
-        arms = fit_arms(aligned_chunks, adata.obs, genes, dimensions=alignment.widths["X_tvn"], **arm_correction)
-        alignment = replace(alignment, arms=arms)
-    logger.info(
-        "alignment: %d wells, %d controls, %d batches; %s",
-        adata.n_obs, batches.is_control.sum(), len(batches.names), alignment.describe(),
-    )  # fmt: skip
-    return alignment
-
-
-def _check_confounding(adata: AnnData, batch: str) -> dict[str, Any]:
-    found = check_confounding(adata.obs, batch=batch)
-    for note in found.notes():
-        logger.warning("confounding: %s", note)
-    return {key: value for key, value in found.as_json().items() if value is not None}
-
-
-def _recipe(method: str, standardise: str) -> Method:
-    if standardise not in ("batch", "none"):
-        raise ConfigError(f"alignments.*.standardise: found {standardise!r}, expected 'batch' or 'none'")
-    if method not in METHODS:
-        raise ConfigError(f"alignments.*.method: found {method!r}, expected one of {', '.join(METHODS)}")
-    recipe = METHODS[method]
-    return replace(recipe, fit_locator=fit_unmoved) if (method, standardise) == ("efaar", "none") else recipe
-
-
-def _check_columns(adata: AnnData, batch: str, controls: Sequence[str]) -> None:
-    if batch not in adata.obs:
-        raise ConfigError(f"alignments.*.batch: no column {batch!r} among {listing(adata.obs.columns)}")
-    missing = adata.obs[batch].isna()
-    if missing.any():
-        raise ConfigError(
-            f"alignments.*.batch: column {batch!r} has no value for {missing.sum()} wells "
-            f"({listing(adata.obs_names[missing], 3)}): name one that all wells have"
-        )
-    if controls:
-        known = adata.obs.loc[adata.obs["role"] == "negative_control", "perturbation"].astype(str).unique()
-        unknown = sorted(set(controls) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"alignments.*.controls: no negative control is named {listing(unknown)}; there are "
-                f"{listing(sorted(known)) or 'none'}"
-            )
-
-
-def _batch_rows(adata: AnnData, batch: str, controls: Sequence[str] | None) -> BatchRows:
+def batch_rows(adata: AnnData, batch: str, controls: Sequence[str] | None) -> BatchRows:
+    """Return which batch each well is of, and which are the controls that count: all, or those of some names."""
     chosen = adata.obs["role"] == "negative_control"
     if controls:
         chosen &= adata.obs["perturbation"].isin(controls)
@@ -370,26 +233,19 @@ def _check_finite(aligned: NDArray, adata: AnnData, rows: Rows) -> None:
         )
 
 
-def _names(adata: AnnData) -> NDArray[np.str_]:
+def names_of(adata: AnnData) -> NDArray[np.str_]:
+    """Return the names of wells, shape (wells,)."""
     return adata.obs_names.to_numpy(dtype=str)
 
 
-def _source(adata: AnnData) -> dict[str, Any]:
+def source_of(adata: AnnData) -> dict[str, Any]:
+    """Return what embeddings come from: ``model`` and ``weights_digest``."""
     provenance = adata.uns.get("cellmae", {})
     return {key: provenance.get(key) for key in ("model", "weights_digest")}
 
 
-def _require_controls(batches: BatchRows, method: str) -> None:
-    found, needed = int(batches.is_control.sum()), METHODS[method].controls_needed
-    if found < needed:
-        advice = "use method tvn, which borrows from all wells" if found else "use method none"
-        raise DataError(
-            f"method {method} needs at least {needed} negative controls and found {found} in "
-            f"{len(batches.names)} batches: name them under screen.controls, or {advice}"
-        )
-
-
-def _report_few_controls(batches: BatchRows, recipe: Method) -> None:
+def report_few_controls(batches: BatchRows, recipe: Method) -> None:
+    """Warn of batches that have fewer controls than a method wants of each."""
     counts = batches.control_counts
     texts = {0: "no negative control", 1: "one negative control"}
     for limit in range(recipe.fewest_controls):

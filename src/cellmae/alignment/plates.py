@@ -10,10 +10,11 @@ import numpy as np
 from anndata import AnnData
 
 from cellmae.alignment import VERSION
-from cellmae.alignment.alignment import Alignment, fit_alignment
+from cellmae.alignment.alignment import Alignment
 from cellmae.alignment.annotation import annotate_apart, combine_digests
 from cellmae.alignment.chunks import PlateChunks
 from cellmae.alignment.filters import WellFilter, leave_out, make_filter
+from cellmae.alignment.fitting import fit_alignment
 from cellmae.embeddings import EmbeddingsFile
 from cellmae.files import DIGEST_BYTES, atomic_path, digest_bytes, write_manifest
 from cellmae.genes import Genes
