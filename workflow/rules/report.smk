@@ -48,7 +48,7 @@ rule write_report:
         runtime=growing(60),
     params:
         version=cellmae.report.VERSION,
-        config=config,
+        config={key: config[key] for key in config if key not in ("dask", "publish")},
         plates=list(PLATES),
         images=bool(IMAGED),
         truth=SIMULATED,
