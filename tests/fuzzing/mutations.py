@@ -2,7 +2,8 @@
 
     python mutations.py KIND SECONDS SEED FOLDER
 
-What goes wrong is left in FOLDER; the exit status says whether anything did. An alarm ends a reader that hangs.
+What goes wrong is left in FOLDER; the exit status says whether anything did. An alarm ends a reader that hangs. Files
+that once went wrong lie in ``found/`` and come first.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import sys
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import imagecodecs
@@ -29,6 +30,7 @@ from cellmae.screen.fetching.archives import unpack
 
 MEMORY = 2 * 2**30  # beyond what the process has when it begins
 READING_SECONDS = 20
+FOUND = Path(__file__).with_name("found")
 PIXELS = np.random.default_rng(0).integers(0, 4000, (24, 32), dtype=np.uint16)
 DICTIONARY = [b"\0", b"\xff", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"../", b"\xff\xd9"]
 
@@ -150,16 +152,23 @@ def attempt(check: Callable[[Path, str], str | None], path: Path, reference: str
         signal.alarm(0)
 
 
+def contents(kind: str, seconds: float, chance: random.Random) -> Iterator[bytes]:
+    """Yield what went wrong before, then mutations until the time is up."""
+    for path in sorted(FOUND.glob(f"{kind}-*.bin")):
+        yield path.read_bytes()
+    wholes = [ARCHIVES[kind]()] if kind in ARCHIVES else [make() for make in IMAGES[kind]]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield mutate(chance.choice(wholes), chance)
+
+
 def main(kind: str, seconds: float, seed: int, folder: Path) -> int:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-    chance, tried, found = random.Random(seed), 0, 0
+    tried, found = 0, 0
     suffix = kind if kind in ARCHIVES else {"parquet": "parquet"}.get(kind, "img")
-    wholes = [ARCHIVES[kind]()] if kind in ARCHIVES else [make() for make in IMAGES[kind]]
     check = check_archive if kind in ARCHIVES else check_image
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        content = mutate(chance.choice(wholes), chance)
+    for content in contents(kind, seconds, random.Random(seed)):
         path = folder / f"{tried}.{suffix}"  # a name of its own: readers keep open files
         path.write_bytes(content)
         wrong = attempt(check, path, f"{path.name}#1" if kind == "parquet" else path.name)

@@ -193,6 +193,17 @@ def test_a_bomb_is_refused_before_anything_is_allocated(tmp_path: Path) -> None:
         read_planes(tmp_path / "a.png")
 
 
+def test_a_png_too_short_for_its_pixels_is_refused_before_anything_is_allocated(tmp_path: Path) -> None:
+    """Found by the fuzzer: a header that asks for a gibibyte of a kilobyte."""
+    path = tmp_path / "a.png"
+    write_png(path, PIXELS)
+    data = bytearray(path.read_bytes())
+    data[16] = 1  # the first byte of the width
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImageError, match=rf"the header asks for .* of {len(data)} bytes"):
+        read_planes(path)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_another_format_than_expected_is_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"

@@ -16,6 +16,9 @@ from cellmae.images.image import ImageFormat, RefusedError, as_unreadable
 OPEN_FILES = 64
 GROUPS_KEPT = 4
 
+MOST_GROWTH = 16
+"""Images are packed already: no codec of Parquet makes a byte of them more than so many."""
+
 
 @dataclass(frozen=True)
 class ParquetImage:
@@ -88,7 +91,11 @@ def _first_rows(path: Path) -> np.ndarray:
 def _images(path: Path, group: int) -> pa.ChunkedArray:
     with path.open("rb") as opened:
         file = pa.parquet.ParquetFile(opened)
-        column = file.read_row_group(group, columns=[image_column(file.schema_arrow)]).column(0)
+        try:
+            column = file.read_row_group(group, columns=[image_column(file.schema_arrow)]).column(0)
+        except pa.ArrowMemoryError as error:
+            np.empty(MOST_GROWTH * path.stat().st_size, np.uint8)  # where memory is short, this fails as well
+            raise RefusedError("truncated or damaged (asks for more memory than its bytes can fill)") from error
     if not pa.types.is_struct(column.type):
         return column
     return pa.chunked_array([pa.compute.struct_field(chunk, "bytes") for chunk in column.chunks])

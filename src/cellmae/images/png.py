@@ -11,6 +11,9 @@ from cellmae.images.image import ImageFormat, RefusedError, require
 SIGNATURES = (b"\x89PNG\r\n\x1a\n",)
 
 HEADER = struct.Struct(">8s4x4sIIBB")  # signature, length, "IHDR", width, height, bit depth, colour type
+MOST_GROWTH = 1032
+"""Deflate makes no byte more than so many (zlib, "Maximum Compression Factor")."""
+
 COLOURS = {2: "an RGB picture", 3: "a picture with a palette", 4: "grey with alpha", 6: "an RGBA picture"}
 
 
@@ -23,6 +26,8 @@ def decode(data: bytes, expected: ImageFormat | None) -> np.ndarray:
     """Decode the bytes of a file to (1, height, width)."""
     form = _format(data[: HEADER.size])
     require(form, expected)
+    if form.nbytes > MOST_GROWTH * len(data):
+        raise RefusedError(f"truncated or damaged (the header asks for {form} of {len(data)} bytes)")
     # Into memory of our own: without, imagecodecs loses a reference to None at each damaged file, and Python ends.
     pixels = np.empty(form.shape, form.dtype)
     imagecodecs.png_decode(data, out=pixels[0])

@@ -146,3 +146,16 @@ def test_an_offset_before_the_file_is_damage(tmp_path):
     path.write_bytes(packed)
     with pytest.raises(DataError, match="is damaged"):
         unpack(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=["bzip2", "lzma"])
+def test_a_method_that_the_bytes_do_not_follow_is_damage(tmp_path, method):
+    """Found by the fuzzer: bzip2 says so by an OSError without a number."""
+    path = zipped(tmp_path / "a.zip", {"a": b"0123456789" * 100})
+    packed = bytearray(path.read_bytes())
+    for header, place in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        at = packed.index(header) + place
+        packed[at : at + 2] = method.to_bytes(2, "little")
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match="is damaged"):
+        unpack(path, tmp_path / "out")

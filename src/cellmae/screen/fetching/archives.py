@@ -34,8 +34,8 @@ BROKEN = (
     lzma.LZMAError,
     struct.error,
 )
-OF_DAMAGE = {errno.EINVAL, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ}
-"""What the system says to offsets and names that damage made up; a full disk is no damage."""
+OF_DAMAGE = {None, errno.EINVAL, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ}
+"""What the system says to offsets and names that damage made up, and unpackers of damage; a full disk is no damage."""
 
 
 def is_archive(name: str) -> bool:
@@ -84,7 +84,7 @@ def unpack(archive: Path, folder: Path, *, strip: str = "") -> int:
     except OSError as error:
         if error.errno not in OF_DAMAGE:
             raise
-        raise DataError(f"{archive} is damaged ({error.strerror}): delete it and fetch again") from None
+        raise DataError(f"{archive} is damaged ({error.strerror or error}): delete it and fetch again") from None
     finally:
         remove(beside)
 
