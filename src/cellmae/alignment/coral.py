@@ -83,7 +83,10 @@ def fit_no_coral(controls: Controls) -> NoCoral:
 
 def fit_ridge_coral(controls: Controls) -> RidgeCoral:
     """Fit EFAAR's CORAL on whitened controls."""
-    return RidgeCoral(float(np.concatenate(controls).var(axis=0, ddof=1).mean()))
+    count, dimensions = sum(len(own) for own in controls), controls[0].shape[1]
+    total = sum(own.sum(axis=0) for own in controls)
+    squares = sum(np.vdot(own, own) for own in controls)  # whitened controls have no mean to speak of
+    return RidgeCoral(float((squares - total @ total / count) / (count - 1) / dimensions))
 
 
 def fit_shrunk_coral(controls: Controls) -> ShrunkCoral:

@@ -146,10 +146,12 @@ def control_whitening(wells: Coordinates) -> Whitening:
     whenever controls do not outnumber components.
     """
     controls = np.concatenate(wells.controls)
-    mean, deviation = controls.mean(axis=0), controls.std(axis=0)
+    mean = controls.mean(axis=0)
+    controls -= mean
+    deviation = np.sqrt(np.einsum("ij,ij->j", controls, controls) / len(controls))
     varies = np.square(deviation) > RELATIVE_RANK * wells.variance.max()
     scale = np.where(varies, deviation, np.inf)
-    axes = principal_axes([(controls - mean) / scale], np.zeros_like(mean), wells=len(controls))
+    axes = principal_axes([controls / scale], np.zeros_like(mean), wells=len(controls))
     spread = np.sqrt(axes.variance * (1 - 1 / len(controls)))
     matrix = axes.components.T / np.where(spread > 0, spread, 1) / scale[:, None]
     if len(axes.components) < len(mean):
