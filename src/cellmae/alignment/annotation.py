@@ -12,7 +12,7 @@ from cellmae.alignment.chunks import PlateChunks
 from cellmae.errors import DataError
 from cellmae.files import digest_bytes
 from cellmae.logging import logger, progress
-from cellmae.screen.listing import listing
+from cellmae.screen.listing import counted, listing
 
 KEY = ["plate", "well"]
 ROLES = ("treatment", "negative_control", "positive_control")
@@ -75,9 +75,10 @@ def annotate_apart(embeddings: Sequence[Plate], wells: Sequence[pd.DataFrame]) -
         "not_finite": int((annotated & ~kept).sum()),
         "not_embedded": len(annotations) - int(annotated.sum()),
     }
+    told = counted(counts).replace("_", " ")
     if not kept.any():
-        raise DataError(f"no well has both a finite embedding and an annotation: {_sentence(counts)}")
-    logger.info("wells: %s", _sentence(counts))
+        raise DataError(f"no well has both a finite embedding and an annotation: {told}")
+    logger.info("wells: %s", told)
     if counts["not_finite"]:
         lost = table.loc[annotated & ~kept, KEY].agg("_".join, axis=1)
         logger.warning("embeddings with NaN or infinity dropped: %s", listing(lost))
@@ -159,7 +160,3 @@ def _categorical(table: pd.DataFrame) -> pd.DataFrame:
     texts = table.select_dtypes(["object", "string", "category"])
     columns = {str(name): texts[name].map(str, na_action="ignore").astype("category") for name in texts}
     return table.assign(**columns)
-
-
-def _sentence(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items())

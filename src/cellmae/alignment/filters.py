@@ -13,7 +13,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from cellmae.alignment.chunks import PlateChunks
 from cellmae.errors import ConfigError, DataError
 from cellmae.logging import logger
-from cellmae.screen.listing import listing
+from cellmae.screen.listing import counted, listing
 
 EXPRESSED = "expressed"
 KEY = "alignments.*.filter"
@@ -147,7 +147,7 @@ def report_left_out(reasons: pd.Series) -> dict[str, int]:
         wells = left_out.index[left_out == reason]
         logger.warning("filter: %d of %d wells left out, %s: %s", count, len(reasons), reason, listing(wells))
     if len(left_out) == len(reasons):
-        raise DataError(f"{KEY}: leaves none of {len(reasons)} wells ({_sentence(counts)}): widen its limits")
+        raise DataError(f"{KEY}: leaves none of {len(reasons)} wells ({counted(counts)}): widen its limits")
     return counts
 
 
@@ -163,7 +163,3 @@ def numeric_column(obs: pd.DataFrame, name: str, *, key: str) -> NDArray[np.floa
 
 def _is_numeric(column: pd.Series) -> bool:
     return is_numeric_dtype(column) and not is_bool_dtype(column)
-
-
-def _sentence(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in counts.items())
