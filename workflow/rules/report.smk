@@ -35,6 +35,7 @@ rule write_report:
             f"{RESULTS}/report/index.html",
             caption="../report/page.rst",
             category="Report",
+            labels={"Page": "Report of the run"},
         ),
     log:
         f"{RESULTS}/logs/report/page.log",
