@@ -6,11 +6,7 @@ from cellmae.references import reference_files
 MAP = f"{RESULTS}/maps/{{model}}/{{alignment}}"
 MAP_GENES = ("arms", "aliases")  # facts about genes that scores of a finished map need
 RESAMPLING = {"replicates": config["maps"]["bootstrap"], "seed": config["maps"]["seed"]}
-
-
-def of_map(table):
-    """Label a table of a map for `snakemake --report`."""
-    return {"Model": "{model}", "Alignment": "{alignment}", "Table": table}
+MAP_LABELS = {"Model": "{model}", "Alignment": "{alignment}"}  # in `snakemake --report`
 
 
 if config["references"] is not None:
@@ -74,19 +70,19 @@ rule score_replicates:
             f"{MAP}/replicates.csv",
             caption="../report/replicates.rst",
             category="Maps",
-            labels=of_map("Replicates, batches, perturbations"),
+            labels=MAP_LABELS | {"Table": "Replicates, batches, perturbations"},
         ),
         proximity=report(
             f"{MAP}/proximity.csv",
             caption="../report/proximity.rst",
             category="Maps",
-            labels=of_map("Proximity bias"),
+            labels=MAP_LABELS | {"Table": "Proximity bias"},
         ),
         compounds=report(
             f"{MAP}/compounds.csv",
             caption="../report/compounds.rst",
             category="Maps",
-            labels=of_map("Compounds and their genes"),
+            labels=MAP_LABELS | {"Table": "Compounds and their genes"},
         ),
     log:
         f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.replicates.log",
@@ -122,7 +118,7 @@ rule score_recall:
             f"{MAP}/recall.csv",
             caption="../report/recall.rst",
             category="Maps",
-            labels=of_map("Known relationships"),
+            labels=MAP_LABELS | {"Table": "Known relationships"},
         ),
         pairs=f"{MAP}/pairs.parquet",
         missing=f"{MAP}/unmatched.csv",
@@ -160,13 +156,13 @@ rule score_sets:
             f"{MAP}/sets.csv",
             caption="../report/sets.rst",
             category="Maps",
-            labels=of_map("Sets"),
+            labels=MAP_LABELS | {"Table": "Sets"},
         ),
         enrichment=report(
             f"{MAP}/enrichment.csv",
             caption="../report/enrichment.rst",
             category="Maps",
-            labels=of_map("Enrichment"),
+            labels=MAP_LABELS | {"Table": "Enrichment"},
         ),
         counts=f"{MAP}/enrichment_counts.csv",
     log:
@@ -204,7 +200,7 @@ if SIMULATED:
                 f"{MAP}/probe.csv",
                 caption="../report/probe.rst",
                 category="Maps",
-                labels=of_map("True phenotypes"),
+                labels=MAP_LABELS | {"Table": "True phenotypes"},
             ),
             errors=f"{MAP}/probe.parquet",
         log:
