@@ -29,6 +29,7 @@ rule write_report:
             alignment=ALIGNMENTS,
         ),
         comparison=rules.compare_models.output.comparison,
+        genes=config["genes"]["aliases"] or [],
         retired=RETIRED,
     output:
         page=report(
