@@ -8,10 +8,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
+# Tests run side by side, each on one core. More than four workers would make what they share too often.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist worksteal
+USUAL := not faults and not configs and not slurm
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint envs/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-faults test-configs test-slurm soak lint docs picture clean
+.PHONY: help demo test test-fast coverage test-faults test-configs test-slurm soak lint docs picture clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
@@ -21,10 +25,13 @@ demo: $(RUNTIME) ## simulate a screen, train, map and score it: about ten minute
 	@echo "The report: results/demo/report/index.html"
 
 test: $(DEVELOPMENT) ## run all tests but those of test-faults, test-configs and test-slurm
-	$(BIN)/python -m pytest -m "not faults and not configs and not slurm"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "$(USUAL)"
 
 test-fast: $(DEVELOPMENT) ## run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not configs and not slurm"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "$(USUAL) and not slow"
+
+coverage: $(DEVELOPMENT) ## run the tests of `make test`, and say which lines of the package they do not reach
+	$(PYTEST) $(SIDE_BY_SIDE) -m "$(USUAL)" --cov --cov-report=term-missing:skip-covered
 
 test-faults: $(DEVELOPMENT) ## kill, fill, damage and copy runs, and see that nothing is lost
 	$(BIN)/python -m pytest -m faults

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellmae.genes import Aliases, Genes
 from cellmae.report.blocks import Gallery, Text
 from cellmae.report.galleries import GAP, Wells, composite, gallery_blocks
 from cellmae.tiles import VERSION
@@ -55,13 +56,13 @@ def pairs(*names: tuple[str, str]) -> pd.DataFrame:
 
 
 def test_wells_take_turns_between_plates_and_controls_come_from_the_same_plates(stores: dict[str, Path]) -> None:
-    wells = Wells(annotated(), stores)
+    wells = Wells(annotated(), stores, Genes())
     assert wells.of("a")[["plate", "well"]].to_numpy().tolist() == [["p1", "A01"], ["p2", "A01"]]
     assert wells.controls(["p2"])["plate"].tolist() == ["p2", "p1", "p1"]
 
 
 def test_gallery_shows_both_and_controls_in_one_contrast(stores: dict[str, Path]) -> None:
-    (gallery,) = gallery_blocks(pairs(("a", "b")), Wells(annotated(), stores), kind="known")
+    (gallery,) = gallery_blocks(pairs(("a", "b")), Wells(annotated(), stores, Genes()), kind="known")
     assert isinstance(gallery, Gallery)
     (entry,) = gallery.entries
     assert entry.fact == "Cosine \N{MINUS SIGN}0.50, known in X"
@@ -74,18 +75,26 @@ def test_gallery_shows_both_and_controls_in_one_contrast(stores: dict[str, Path]
     assert not strips[0][:, 2 * (EDGE + GAP) :].any(), "there is no third well"
 
 
+def test_wells_are_found_by_the_names_of_the_map(stores: dict[str, Path]) -> None:
+    genes = Genes(aliases=Aliases(frozenset({"TP53"}), {"a": "TP53"}, {}))
+    wells = Wells(annotated(), stores, genes)
+    (gallery,) = gallery_blocks(pairs(("TP53", "b")), wells, kind="known")
+    assert isinstance(gallery, Gallery)
+    assert [strip.title for strip in gallery.entries[0].strips] == ["TP53", "b", "negative control"]
+
+
 def test_retired_stores_are_named(stores: dict[str, Path]) -> None:
-    wells = Wells(annotated(), stores | {"p2": stores["p2"] / "gone"})
+    wells = Wells(annotated(), stores | {"p2": stores["p2"] / "gone"}, Genes())
     (gallery,) = gallery_blocks(pairs(("a", "b")), wells, kind="known")
     assert "The stores of 1 plate were retired, so these are not shown: p2." in gallery.caption
-    (text,) = gallery_blocks(pairs(("a", "b")), Wells(annotated(), {"p1": Path("gone")}), kind="known")
+    (text,) = gallery_blocks(pairs(("a", "b")), Wells(annotated(), {"p1": Path("gone")}, Genes()), kind="known")
     assert isinstance(text, Text)
     assert "No images of the strongest known relationships" in text.paragraphs[0]
 
 
 def test_damaged_stores_and_pairs_without_images_are_named(stores: dict[str, Path]) -> None:
     (stores["p2"] / "zarr.json").unlink()
-    (gallery,) = gallery_blocks(pairs(("a", "b"), ("a", "absent")), Wells(annotated(), stores), kind="known")
+    (gallery,) = gallery_blocks(pairs(("a", "b"), ("a", "absent")), Wells(annotated(), stores, Genes()), kind="known")
     assert "1 plate cannot be read, so these are not shown: p2" in gallery.caption
     assert "Without images of both in one format: a and absent." in gallery.caption
 

@@ -1,10 +1,21 @@
 """Neighbourhoods and groups of wells."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
-from cellmae.report.wells import known_groups, lay_out, nearest_wells, perturbation_labels, shared_with_neighbours
+from cellmae.genes import Aliases, Genes
+from cellmae.report.wells import (
+    known_groups,
+    lay_out,
+    nearest_wells,
+    perturbation_labels,
+    shared_with_neighbours,
+    well_maps,
+)
 
 
 def two_clouds(wells: int = 40) -> np.ndarray:
@@ -32,6 +43,15 @@ def test_only_the_wells_asked_count() -> None:
     neighbours = np.array([[1], [0], [0]])
     labels = pd.Series(["a", "a", "b"])
     assert shared_with_neighbours(neighbours, labels, np.array([False, False, True]))[0] == 0.0
+
+
+def test_wells_have_the_names_of_the_map(tmp_path: Path) -> None:
+    vectors = two_clouds()
+    obs = pd.DataFrame({"perturbation": np.repeat(["P53", "MYC"], 20), "batch": "1"}, index=map(str, range(40)))
+    AnnData(vectors, obs=obs, obsm={"X_pca": vectors, "X_tvn": vectors}).write_h5ad(tmp_path / "tvn.h5ad")
+    genes = Genes(aliases=Aliases(frozenset({"TP53", "MYC"}), {"P53": "TP53"}, {}))
+    for laid_out in well_maps({"tvn": tmp_path / "tvn.h5ad"}, genes=genes, seed=0):
+        assert laid_out.obs["perturbation"].tolist() == ["TP53"] * 20 + ["MYC"] * 20
 
 
 def test_groups_are_closed_sets_of_three_and_more() -> None:

@@ -1,5 +1,7 @@
 """A small screen, and a finished run over it that the tests copy."""
 
+import fcntl
+import os
 import shutil
 from pathlib import Path
 
@@ -35,10 +37,18 @@ def fresh_checkout(tmp_path_factory, repository, screened_plates) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, fresh_checkout) -> Path:
-    """A checkout in which everything has been made; copy it."""
-    folder = tmp_path_factory.mktemp("finished") / "checkout"
-    shutil.copytree(fresh_checkout, folder)
-    Checkout(folder).run()
+    """A checkout in which everything has been made; copy it. Tests that run side by side share one."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "finished"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = tmp_path_factory.mktemp("unfinished") / "checkout"
+            shutil.copytree(fresh_checkout, unfinished)
+            Checkout(unfinished).run()
+            unfinished.rename(folder)
     return folder
 
 

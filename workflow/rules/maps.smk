@@ -6,6 +6,7 @@ from cellmae.references import reference_files
 MAP = f"{RESULTS}/maps/{{model}}/{{alignment}}"
 MAP_GENES = ("arms", "aliases")  # facts about genes that scores of a finished map need
 RESAMPLING = {"replicates": config["maps"]["bootstrap"], "seed": config["maps"]["seed"]}
+MAP_LABELS = {"Model": "{model}", "Alignment": "{alignment}"}  # in `snakemake --report`
 
 
 if config["references"] is not None:
@@ -69,12 +70,19 @@ rule score_replicates:
             f"{MAP}/replicates.csv",
             caption="../report/replicates.rst",
             category="Maps",
+            labels=MAP_LABELS | {"Table": "Replicates, batches, perturbations"},
         ),
         proximity=report(
-            f"{MAP}/proximity.csv", caption="../report/proximity.rst", category="Maps"
+            f"{MAP}/proximity.csv",
+            caption="../report/proximity.rst",
+            category="Maps",
+            labels=MAP_LABELS | {"Table": "Proximity bias"},
         ),
         compounds=report(
-            f"{MAP}/compounds.csv", caption="../report/compounds.rst", category="Maps"
+            f"{MAP}/compounds.csv",
+            caption="../report/compounds.rst",
+            category="Maps",
+            labels=MAP_LABELS | {"Table": "Compounds and their genes"},
         ),
     log:
         f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.replicates.log",
@@ -107,7 +115,10 @@ rule score_recall:
         truth=rules.simulate_truth.output.truth if SIMULATED else [],
     output:
         recall=report(
-            f"{MAP}/recall.csv", caption="../report/recall.rst", category="Maps"
+            f"{MAP}/recall.csv",
+            caption="../report/recall.rst",
+            category="Maps",
+            labels=MAP_LABELS | {"Table": "Known relationships"},
         ),
         pairs=f"{MAP}/pairs.parquet",
         missing=f"{MAP}/unmatched.csv",
@@ -141,11 +152,17 @@ rule score_sets:
         pairs=rules.score_recall.output.pairs,
         genes=config["genes"]["aliases"] or [],
     output:
-        sets=report(f"{MAP}/sets.csv", caption="../report/sets.rst", category="Maps"),
+        sets=report(
+            f"{MAP}/sets.csv",
+            caption="../report/sets.rst",
+            category="Maps",
+            labels=MAP_LABELS | {"Table": "Sets"},
+        ),
         enrichment=report(
             f"{MAP}/enrichment.csv",
             caption="../report/enrichment.rst",
             category="Maps",
+            labels=MAP_LABELS | {"Table": "Enrichment"},
         ),
         counts=f"{MAP}/enrichment_counts.csv",
     log:
@@ -180,7 +197,10 @@ if SIMULATED:
             truth=rules.simulate_truth.output.truth,
         output:
             score=report(
-                f"{MAP}/probe.csv", caption="../report/probe.rst", category="Maps"
+                f"{MAP}/probe.csv",
+                caption="../report/probe.rst",
+                category="Maps",
+                labels=MAP_LABELS | {"Table": "True phenotypes"},
             ),
             errors=f"{MAP}/probe.parquet",
         log:
@@ -218,7 +238,8 @@ rule compare_models:
         comparison=report(
             f"{RESULTS}/maps/comparison.csv",
             caption="../report/comparison.rst",
-            category="Maps",
+            category="Comparison",
+            labels={"Table": "Models in pairs"},
         ),
     log:
         f"{RESULTS}/logs/maps/comparison.log",
@@ -261,7 +282,8 @@ if config["study"]:
             points=report(
                 f"{RESULTS}/maps/scaling.csv",
                 caption="../report/scaling.rst",
-                category="Maps",
+                category="Comparison",
+                labels={"Table": "Training compute"},
             ),
             trends=f"{RESULTS}/maps/scaling_trends.csv",
             gains=f"{RESULTS}/maps/scaling_gains.csv",

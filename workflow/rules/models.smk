@@ -18,6 +18,7 @@ rule pretrain_model:
             f"{RESULTS}/models/{{model}}/reconstructions.png",
             caption="../report/reconstructions.rst",
             category="Models",
+            labels={"Model": "{model}", "What": "Reconstructions"},
         ),
         record=f"{RESULTS}/models/{{model}}/model.yaml",
     log:
@@ -110,6 +111,7 @@ rule rank_blocks:
             f"{RESULTS}/models/{{model}}/blocks.csv",
             caption="../report/blocks.rst",
             category="Models",
+            labels={"Model": "{model}", "What": "Blocks"},
         ),
     log:
         f"{RESULTS}/logs/models/{{model}}.blocks.log",

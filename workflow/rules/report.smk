@@ -29,12 +29,14 @@ rule write_report:
             alignment=ALIGNMENTS,
         ),
         comparison=rules.compare_models.output.comparison,
+        genes=config["genes"]["aliases"] or [],
         retired=RETIRED,
     output:
         page=report(
             f"{RESULTS}/report/index.html",
             caption="../report/page.rst",
             category="Report",
+            labels={"Page": "Report of the run"},
         ),
     log:
         f"{RESULTS}/logs/report/page.log",

@@ -18,4 +18,5 @@ if __name__ == "__main__":
             images=snakemake.params.images,
             truth=snakemake.params.truth,
             ranked=snakemake.params.ranked,
+            aliases=config["genes"]["aliases"],
         )

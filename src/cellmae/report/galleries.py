@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cellmae.errors import DataError
+from cellmae.genes import Genes
 from cellmae.logging import logger
 from cellmae.report.blocks import Block, Comparison, Gallery, Photograph, Text
 from cellmae.report.words import listed, number, quantity
@@ -34,12 +35,15 @@ class Wells:
         Annotated wells by plate.
     stores
         Tile store by plate.
+    genes
+        What perturbations are called on maps.
     """
 
-    def __init__(self, wells: Mapping[str, pd.DataFrame], stores: Mapping[str, Path]) -> None:
+    def __init__(self, wells: Mapping[str, pd.DataFrame], stores: Mapping[str, Path], genes: Genes) -> None:
         self._stores = stores
         columns = ["plate", "well", "perturbation", "role"]
         table = pd.concat([each[columns] for each in wells.values()], ignore_index=True)
+        table["perturbation"] = genes.named(table["perturbation"])
         self._wells = table[table["plate"].isin([plate for plate, store in stores.items() if store.exists()])]
         self._open = lru_cache(maxsize=None)(self._open_or_none)
         self._unreadable: list[str] = []

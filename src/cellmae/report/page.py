@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 import cellmae
 from cellmae.files import atomic_path, digest_json
+from cellmae.genes import Genes
 from cellmae.logging import logger
 from cellmae.models import FAMILIES
 from cellmae.report.answer import answer_section, choose_leader
@@ -48,6 +49,7 @@ def write_report(
     images: bool,
     truth: bool,
     ranked: Sequence[str] = (),
+    aliases: str | Path | None = None,
     seed: int = 0,
 ) -> None:
     """Write the report of a run: ``index.html``, ``figures/*.png`` (and ``*.svg``) and ``tables/*.csv``.
@@ -72,6 +74,8 @@ def write_report(
         The screen is simulated, so that a probe of the true phenotypes exists.
     ranked
         Models whose blocks were ranked.
+    aliases
+        Table of other names of genes, by which maps were named, see :mod:`cellmae.genes`.
     seed
         Of UMAPs and of the wells drawn for them.
 
@@ -90,6 +94,7 @@ def write_report(
             images=images,
             truth=truth,
             ranked=ranked,
+            genes=Genes.read(aliases=aliases),
             seed=seed,
         )
         for name in ("figures", "tables"):
@@ -152,6 +157,7 @@ def _sections(
     images: bool,
     truth: bool,
     ranked: Sequence[str],
+    genes: Genes,
     seed: int,
 ) -> list[Section]:
     colours = assign_colours(run.models)
@@ -179,13 +185,14 @@ def _sections(
             run.map(leader.model, leader.alignment),
             pairs,
             **leader._asdict(),
-            wells=Wells(run.wells(), run.stores()) if images else None,
+            wells=Wells(run.wells(), run.stores(), genes) if images else None,
             seed=seed,
         ),
         *([sets_section(*sets)] if len(sets[0]) else []),
         wells_section(
             {model: {name: run.aligned(model, name) for name in run.alignments} for model in run.models},
             pairs,
+            genes=genes,
             seed=seed,
         ),
         *([_training(run, models, histories, ranked, colours)] if histories else []),

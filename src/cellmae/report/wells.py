@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
 from cellmae.errors import DataError
+from cellmae.genes import Genes
 from cellmae.report.blocks import Panels, Plot, Section, Table, Text
 from cellmae.report.style import BACKGROUND_POINT, COLOURS, assign_colours, new_figure
 from cellmae.report.words import listed, quantity, shorten
@@ -238,27 +239,31 @@ def _mixing(well_map: WellMap) -> dict[str, float]:
     }
 
 
-def well_maps(paths: Mapping[str, Path], *, seed: int) -> list[WellMap]:
+def well_maps(paths: Mapping[str, Path], *, genes: Genes, seed: int) -> list[WellMap]:
     """Lay out the wells of one model before alignment and after each; empty below 20 usable wells.
 
     Parameters
     ----------
     paths
         File of aligned wells by name of the alignment.
+    genes
+        What perturbations are called on maps.
     """
     maps: list[WellMap] = []
     for alignment, path in paths.items():
         wells = sample_wells(path, seed=seed)
         if wells.n_obs < FEWEST_WELLS:
             continue
-        obs = wells.obs
+        obs = wells.obs.assign(perturbation=genes.named(wells.obs["perturbation"]))
         if not maps:
             maps.append(lay_out(standardise(wells.X), obs, stage=BEFORE, seed=seed))
         maps.append(lay_out(wells.obsm["X_tvn"], obs, stage=alignment, seed=seed))
     return maps
 
 
-def wells_section(paths: Mapping[str, Mapping[str, Path]], pairs: pd.DataFrame, *, seed: int = 0) -> Section:
+def wells_section(
+    paths: Mapping[str, Mapping[str, Path]], pairs: pd.DataFrame, *, genes: Genes, seed: int = 0
+) -> Section:
     """Show how alignment moves wells.
 
     Parameters
@@ -267,11 +272,13 @@ def wells_section(paths: Mapping[str, Mapping[str, Path]], pairs: pd.DataFrame, 
         File of aligned wells by model and by alignment.
     pairs
         Known relationships (``source``, ``entity1``, ``entity2``) whose closed groups give the colours.
+    genes
+        What perturbations are called on maps.
     """
     panels: list[Panels] = []
     rows = []
     for model, files in paths.items():
-        maps = well_maps(files, seed=seed)
+        maps = well_maps(files, genes=genes, seed=seed)
         plots = [
             plot
             for number, well_map in enumerate(maps)
