@@ -76,6 +76,7 @@ rule score_replicates:
         compounds=report(
             f"{MAP}/compounds.csv", caption="../report/compounds.rst", category="Maps"
         ),
+        manifest=f"{MAP}/replicates.json",
     log:
         f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.replicates.log",
     benchmark:
@@ -111,6 +112,7 @@ rule score_recall:
         ),
         pairs=f"{MAP}/pairs.parquet",
         missing=f"{MAP}/unmatched.csv",
+        manifest=f"{MAP}/recall.json",
     log:
         f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.recall.log",
     benchmark:
@@ -138,7 +140,7 @@ rule score_sets:
     input:
         manifest=rules.build_map.output.manifest,
         relationships=list(config["maps"]["relationships"].values()),
-        pairs=rules.score_recall.output.pairs,
+        recall=rules.score_recall.output.manifest,
         genes=config["genes"]["aliases"] or [],
     output:
         sets=report(f"{MAP}/sets.csv", caption="../report/sets.rst", category="Maps"),
@@ -148,6 +150,7 @@ rule score_sets:
             category="Maps",
         ),
         counts=f"{MAP}/enrichment_counts.csv",
+        manifest=f"{MAP}/sets.json",
     log:
         f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.sets.log",
     benchmark:
@@ -161,6 +164,7 @@ rule score_sets:
     params:
         version=cellmae.maps.VERSION,
         map=rules.build_map.output.map,
+        pairs=rules.score_recall.output.pairs,
         sources=list(config["maps"]["relationships"]),
         aliases=config["genes"]["aliases"],
         thresholds=config["maps"]["thresholds"],
@@ -183,6 +187,7 @@ if SIMULATED:
                 f"{MAP}/probe.csv", caption="../report/probe.rst", category="Maps"
             ),
             errors=f"{MAP}/probe.parquet",
+            manifest=f"{MAP}/probe.json",
         log:
             f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.probe.log",
         benchmark:
@@ -206,11 +211,13 @@ if SIMULATED:
 rule compare_models:
     input:
         maps=expand(rules.build_map.output.manifest, model=MODELS, alignment=ALIGNMENTS),
-        pairs=expand(
-            rules.score_recall.output.pairs, model=MODELS, alignment=ALIGNMENTS
+        recalls=expand(
+            rules.score_recall.output.manifest, model=MODELS, alignment=ALIGNMENTS
         ),
         probes=(
-            expand(rules.score_probe.output.errors, model=MODELS, alignment=ALIGNMENTS)
+            expand(
+                rules.score_probe.output.manifest, model=MODELS, alignment=ALIGNMENTS
+            )
             if SIMULATED
             else []
         ),
@@ -220,6 +227,7 @@ rule compare_models:
             caption="../report/comparison.rst",
             category="Maps",
         ),
+        manifest=f"{RESULTS}/maps/comparison.json",
     log:
         f"{RESULTS}/logs/maps/comparison.log",
     benchmark:
@@ -247,12 +255,14 @@ if config["study"]:
             maps=expand(
                 rules.build_map.output.manifest, model=MODELS, alignment=ALIGNMENTS
             ),
-            pairs=expand(
-                rules.score_recall.output.pairs, model=MODELS, alignment=ALIGNMENTS
+            recalls=expand(
+                rules.score_recall.output.manifest, model=MODELS, alignment=ALIGNMENTS
             ),
             probes=(
                 expand(
-                    rules.score_probe.output.errors, model=MODELS, alignment=ALIGNMENTS
+                    rules.score_probe.output.manifest,
+                    model=MODELS,
+                    alignment=ALIGNMENTS,
                 )
                 if SIMULATED
                 else []
@@ -289,12 +299,10 @@ if config["study"]:
 
 rule maps:
     input:
-        rules.compare_models.output.comparison,
+        rules.compare_models.output.manifest,
         expand(
-            rules.score_replicates.output.replicates,
-            model=MODELS,
-            alignment=ALIGNMENTS,
+            rules.score_replicates.output.manifest, model=MODELS, alignment=ALIGNMENTS
         ),
         rules.scale_models.output.points if config["study"] else [],
-        expand(rules.score_sets.output, model=MODELS, alignment=ALIGNMENTS),
+        expand(rules.score_sets.output.manifest, model=MODELS, alignment=ALIGNMENTS),
     localrule: True

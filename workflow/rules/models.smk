@@ -111,6 +111,7 @@ rule rank_blocks:
             caption="../report/blocks.rst",
             category="Models",
         ),
+        manifest=f"{RESULTS}/models/{{model}}/blocks.json",
     log:
         f"{RESULTS}/logs/models/{{model}}.blocks.log",
     benchmark:
@@ -135,5 +136,5 @@ rule rank_blocks:
 rule models:
     input:
         expand(f"{RESULTS}/models/{{model}}/model.yaml", model=IMAGED),
-        expand(rules.rank_blocks.output.blocks, model=RANKED),
+        expand(rules.rank_blocks.output.manifest, model=RANKED),
     localrule: True
