@@ -49,8 +49,9 @@ def age(path: Path) -> None:
 PLATE, OTHER = PLATES
 STORE = f"tiles/{PLATE}.zarr/images/c/3/0/0/0"
 VECTORS, ALIGNED, MAP = f"embeddings/mae/{PLATE}", "alignment/mae/tvn", "maps/mae/tvn"
-FIT, EMBEDDED, MAPPED = [f"{ALIGNED}.fit.json"], [f"{VECTORS}.json"], [f"{MAP}/map.json"]
+FIT, EMBEDDED = [f"{ALIGNED}.fit.json", f"{ALIGNED}.json"], [f"{VECTORS}.json"]
 SCORED = [f"{MAP}/{scores}.json" for scores in ("recall", "sets", "replicates")]
+MAPPED = [f"{MAP}/map.json", *SCORED]
 REPORTED = ["report/index.html"]
 TIMES = {"report/index.html", "report/tables/times.csv"}
 TRAINED = ["models/mae/model.yaml", "models/mae/state", *EMBEDDED]

@@ -7,9 +7,7 @@ import cellmae.pretraining
 
 rule pretrain_model:
     input:
-        tables=training_files(rules.tile_plate.output.table),
         tiles=training_files(rules.tile_plate.output.manifest),
-        validation_tables=validation_files(rules.tile_plate.output.table),
         validation_tiles=validation_files(rules.tile_plate.output.manifest),
     output:
         weights=f"{RESULTS}/models/{{model}}/encoder.safetensors",
@@ -57,10 +55,8 @@ rule pretrain_model:
 
 use rule pretrain_model as train_classifier with:
     input:
-        tables=training_files(rules.tile_plate.output.table),
         tiles=training_files(rules.tile_plate.output.manifest),
         wells=training_files(rules.index_wells.output.wells),
-        validation_tables=validation_files(rules.tile_plate.output.table),
         validation_tiles=validation_files(rules.tile_plate.output.manifest),
         validation_wells=validation_files(rules.index_wells.output.wells),
     output:
@@ -102,7 +98,6 @@ rule build_baseline:
 rule rank_blocks:
     input:
         model=rules.pretrain_model.output.record,
-        tables=validation_files(rules.tile_plate.output.table),
         tiles=validation_files(rules.tile_plate.output.manifest),
         wells=validation_files(rules.index_wells.output.wells),
     output:
