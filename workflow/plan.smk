@@ -24,6 +24,7 @@ from cellmae.files import read_manifest
 from cellmae.fitted import fitted_plates, spread_plates, without_validation
 from cellmae.models import FAMILIES, read_model, with_points
 from cellmae.models.families import check_spec, has_blocks, weight_files
+from cellmae.names import any_of
 from cellmae.pretraining.plan import Plan
 from cellmae.versions import MANIFESTS, refuse_newer
 
@@ -32,11 +33,6 @@ os.umask(
 )  # whatever the caller grants, not everybody may change results
 
 SCHEMA = workflow.source_path("schemas/config.schema.yaml")
-
-
-def any_of(names):
-    """Return a wildcard constraint that admits these names only."""
-    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def training_plates(model):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from cellmae.errors import DamagedError, DataError
+from cellmae.versions import require_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,21 +112,24 @@ def read_json(path: str | Path) -> Any:
         raise DamagedError(f"{path} is not JSON ({error}): delete it and run snakemake again", manifest=path) from None
 
 
-def write_manifest(path: str | Path, *, stage: str, version: int, digest: str, **facts: Any) -> None:
-    """Write the small file that says a big artefact is complete; always the last write of a job.
+def write_manifest(
+    path: str | Path, *, stage: str, version: int, files: Iterable[str | Path] = (), **facts: Any
+) -> None:
+    """Write the small file that says that results are complete; always the last write of a job.
 
     It holds no times or machine names, so that the same result gives the same manifest.
 
     Parameters
     ----------
     stage, version
-        The stage that wrote the artefact, and the version of that stage.
-    digest
-        Digest of the artefact's content.
+        The stage that wrote the results, and the version of that stage.
+    files
+        Files beside the manifest that it vouches for byte by byte, see :func:`require_intact`.
     facts
-        Counts, shapes, and what was dropped.
+        The digest of the content, counts, shapes, and what was dropped.
     """
-    write_json(path, {"stage": stage, "version": version, "digest": digest, **facts})
+    fingerprints = {Path(file).name: fingerprint_file(file) for file in files}
+    write_json(path, {"stage": stage, "version": version, **facts} | ({"files": fingerprints} if fingerprints else {}))
 
 
 def read_manifest(path: str | Path, *, stage: str) -> Mapping[str, Any]:
@@ -135,3 +139,26 @@ def read_manifest(path: str | Path, *, stage: str) -> Mapping[str, Any]:
         message = f"{path} is no manifest of the stage '{stage}': delete it and run snakemake again"
         raise DamagedError(message, manifest=path)
     return manifest
+
+
+def require_intact(path: str | Path, manifest: str | Path, *, stage: str, version: int) -> None:
+    """Compare a file with the manifest that vouches for it, where there is one: its stage, its version, every byte.
+
+    Raises
+    ------
+    DamagedError
+        The file is missing, altered, cut off or of an older version.
+    DataError
+        It is of a newer version.
+    """
+    if not Path(manifest).exists():
+        return
+    said = read_manifest(manifest, stage=stage)
+    require_version(said.get("version"), version, stage=stage, path=path, manifest=manifest)
+    try:
+        whole = fingerprint_file(path) == said.get("files", {}).get(Path(path).name)
+    except FileNotFoundError:
+        whole = False
+    if not whole:
+        message = f"{path} is missing, damaged or not the file that {manifest} vouches for"
+        raise DamagedError(f"{message}: delete both and run snakemake again", manifest=manifest)

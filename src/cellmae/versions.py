@@ -12,7 +12,7 @@ MANIFESTS = {
     "tiles": "tiles/*.json",
     "models": "models/*/model.yaml",
     "embeddings": "embeddings/*/*.json",
-    "alignment": "alignment/*/*.json",
+    "alignment": "alignment/*/*.fit.json",
     "maps": "maps/*/*/map.json",
 }
 

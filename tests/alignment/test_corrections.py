@@ -43,10 +43,10 @@ def files(screen, tmp_path):
 def run(files, folder, *, fitted=None, **options):
     tables = {"arms": folder / "arms.csv", "expression": folder / "zfpkm.csv"}
     embeddings, wells = zip(*files[:fitted], strict=True)
-    fit_plates(embeddings, wells, fit=folder / "a.h5", manifest=folder / "fit.json", genes=tables, **options)
+    fit_plates(embeddings, wells, fit=folder / "a.fit.h5", manifest=folder / "a.fit.json", genes=tables, **options)
     embeddings, wells = zip(*files, strict=True)
-    align_plates(embeddings, wells, fit=folder / "a.h5", output=folder / "a.h5ad", manifest=folder / "a.json")
-    return anndata.read_h5ad(folder / "a.h5ad"), read_manifest(folder / "fit.json", stage="alignment")
+    align_plates(embeddings, wells, fit=folder / "a.fit.h5", output=folder / "a.h5ad", manifest=folder / "a.json")
+    return anndata.read_h5ad(folder / "a.h5ad"), read_manifest(folder / "a.fit.json", stage="alignment")
 
 
 def test_all_of_it_is_done_and_told(files, tmp_path):
@@ -70,7 +70,7 @@ def test_offsets_are_subtracted_from_genes_and_not_from_controls(files, tmp_path
     moved = before.obsm["X_tvn"] - after.obsm["X_tvn"]
     control = (after.obs["role"] == "negative_control").to_numpy()
     assert not moved[control].any()
-    offsets = Alignment.load(tmp_path / "a.h5").arms.offsets
+    offsets = Alignment.load(tmp_path / "a.fit.h5").arms.offsets
     arm = after.obs["perturbation"].astype(str).str.removeprefix("gene")[~control].astype(int).to_numpy() % 2
     np.testing.assert_allclose(moved[~control], offsets[arm], atol=1e-4)
     silent = after.obs["perturbation"].isin([f"gene{n}" for n in range(0, 10, 2)]).to_numpy()

@@ -40,45 +40,69 @@ def garble(path: Path) -> None:
 
 
 def age(path: Path) -> None:
-    """Make a manifest say that the first version wrote the result."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 0}))
+    """Make a manifest, or the attributes of a store, say that the first version wrote the result."""
+    said = json.loads(path.read_text())
+    said.get("attributes", said)["version"] = 0
+    path.write_text(json.dumps(said))
 
 
 PLATE, OTHER = PLATES
 STORE = f"tiles/{PLATE}.zarr/images/c/3/0/0/0"
+VECTORS, ALIGNED, MAP = f"embeddings/mae/{PLATE}", "alignment/mae/tvn", "maps/mae/tvn"
+FIT, EMBEDDED = [f"{ALIGNED}.fit.json", f"{ALIGNED}.json"], [f"{VECTORS}.json"]
+SCORED = [f"{MAP}/{scores}.json" for scores in ("recall", "sets", "replicates")]
+MAPPED = [f"{MAP}/map.json", *SCORED]
+REPORTED = ["report/index.html"]
+TIMES = {"report/index.html", "report/tables/times.csv"}
+TRAINED = ["models/mae/model.yaml", "models/mae/state", *EMBEDDED]
 DAMAGES = [
-    pytest.param(flip, STORE, [f"embeddings/mae/{PLATE}.json"], f"{PLATE}.zarr", id="pixels"),
-    pytest.param(
-        flip,
-        STORE,
-        ["models/mae/model.yaml", "models/mae/state", f"embeddings/mae/{PLATE}.json"],
-        f"{PLATE}.zarr",
-        id="pixels that are trained on",
+    pytest.param(flip, STORE, EMBEDDED, f"{PLATE}.zarr", id="pixels"),
+    pytest.param(flip, STORE, TRAINED, f"{PLATE}.zarr", id="pixels that are trained on"),
+    pytest.param(flip, f"tiles/{PLATE}.parquet", EMBEDDED, f"{PLATE}.parquet", id="tile table"),
+    pytest.param(age, f"tiles/{PLATE}.zarr/zarr.json", EMBEDDED, "is of version 0", id="tiles of an older version"),
+    pytest.param(flip_vector, f"{VECTORS}.h5ad", FIT, f"{PLATE}.h5ad", id="vectors"),
+    pytest.param(garble, f"{VECTORS}.json", FIT, f"{PLATE}.json", id="manifest of vectors"),
+    pytest.param(age, f"{VECTORS}.json", FIT, "is of version 0", id="vectors of an older version"),
+    pytest.param(flip, "models/mae/encoder.safetensors", EMBEDDED, "encoder.safetensors", id="weights"),
+    pytest.param(garble, "models/mae/model.yaml", EMBEDDED, "model.yaml", id="model"),
+    pytest.param(cut, f"screen/{PLATE}.wells.parquet", FIT, f"{PLATE}.wells.parquet", id="wells"),
+    *(
+        pytest.param(damage, victim, lost, Path(victim).name, id=f"{what} {damage.__name__}")
+        for what, victim, lost in [
+            ("fit", f"{ALIGNED}.fit.h5", [f"{ALIGNED}.json"]),
+            ("aligned wells", f"{ALIGNED}.h5ad", MAPPED),
+            ("map", f"{MAP}/map.h5ad", SCORED),
+        ]
+        for damage in (flip, garble, cut)
     ),
-    pytest.param(flip, f"tiles/{PLATE}.parquet", [f"embeddings/mae/{PLATE}.json"], f"{PLATE}.parquet", id="tile table"),
-    pytest.param(flip_vector, f"embeddings/mae/{PLATE}.h5ad", [], f"{PLATE}.h5ad", id="vectors"),
-    pytest.param(garble, f"embeddings/mae/{PLATE}.json", [], f"{PLATE}.json", id="manifest of vectors"),
-    pytest.param(age, f"embeddings/mae/{PLATE}.json", [], "is of version 0", id="older version"),
-    pytest.param(
-        flip, "models/mae/encoder.safetensors", [f"embeddings/mae/{PLATE}.json"], "encoder.safetensors", id="weights"
+    pytest.param(age, f"{ALIGNED}.fit.json", [f"{ALIGNED}.json"], "is of version 0", id="fit of an older version"),
+    pytest.param(age, f"{ALIGNED}.json", MAPPED, "is of version 0", id="aligned wells of an older version"),
+    pytest.param(age, f"{MAP}/map.json", SCORED, "is of version 0", id="map of an older version"),
+    *(
+        pytest.param(flip, victim, lost, Path(victim).name, id=Path(victim).name)
+        for victim, lost in [
+            (f"{MAP}/treatments.h5ad", [f"{MAP}/replicates.json"]),
+            (f"{MAP}/pairs.parquet", [f"{MAP}/sets.json"]),
+            (f"{MAP}/recall.csv", REPORTED),
+            (f"{MAP}/replicates.csv", REPORTED),
+            (f"{MAP}/sets.csv", REPORTED),
+            ("maps/comparison.csv", REPORTED),
+        ]
     ),
-    pytest.param(garble, "models/mae/model.yaml", [f"embeddings/mae/{PLATE}.json"], "model.yaml", id="model"),
-    pytest.param(cut, f"screen/{PLATE}.wells.parquet", [], f"{PLATE}.wells.parquet", id="wells"),
 ]
 
 
 @pytest.mark.parametrize(("damage", "victim", "lost", "named"), DAMAGES)
-def test_damage_is_named_and_the_next_run_makes_it_anew(finished, finished_run, damage, victim, lost, named):
-    """The losses make jobs read the victim."""
+def test_damage_is_named_never_used_and_made_anew_by_the_next_run(finished, finished_run, damage, victim, lost, named):
+    """The losses make the jobs run that read the victim."""
     damage(finished.results / victim)
-    for path in [*lost, "alignment/mae"]:
+    for path in lost:
         remove(finished.results / path)
-    lines = set(finished.refusal("--", "alignment"))
+    stage, _, _ = lost[-1].partition("/")
+    lines = set(finished.refusal("--", stage))
     assert lines, "the damage was not found"
     assert any(named in line and "has been deleted" in line for line in lines), lines  # others may find it missing
-    finished.run("--", "alignment")
-    before = {
-        path: digest for path, digest in results_of(finished_run).items() if not path.startswith(("maps", "report"))
-    }
-    after = results_of(finished)
-    assert {path: after.get(path) for path in before} == before
+    assert not [path for path in lost if (finished.results / path).is_file()], "it was used"
+    finished.run("--", stage)
+    after, before = results_of(finished), results_of(finished_run)
+    assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} <= TIMES

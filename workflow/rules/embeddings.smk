@@ -40,7 +40,7 @@ if RETIRE != "keep":
         input:
             embeddings=readers_of_tiles(rules.embed_plate.output.manifest),
             models=expand(rules.pretrain_model.output.record, model=TRAINED),
-            blocks=expand(rules.rank_blocks.output.blocks, model=RANKED),
+            blocks=expand(rules.rank_blocks.output.manifest, model=RANKED),
         output:
             retired=f"{RESULTS}/tiles/{{plate}}.{RETIRE}d",
         log:

@@ -84,6 +84,7 @@ rule score_replicates:
             category="Maps",
             labels=MAP_LABELS | {"Table": "Compounds and their genes"},
         ),
+        manifest=f"{MAP}/replicates.json",
     log:
         f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.replicates.log",
     benchmark:
@@ -122,6 +123,7 @@ rule score_recall:
         ),
         pairs=f"{MAP}/pairs.parquet",
         missing=f"{MAP}/unmatched.csv",
+        manifest=f"{MAP}/recall.json",
     log:
         f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.recall.log",
     benchmark:
@@ -149,7 +151,7 @@ rule score_sets:
     input:
         manifest=rules.build_map.output.manifest,
         relationships=list(config["maps"]["relationships"].values()),
-        pairs=rules.score_recall.output.pairs,
+        recall=rules.score_recall.output.manifest,
         genes=config["genes"]["aliases"] or [],
     output:
         sets=report(
@@ -165,6 +167,7 @@ rule score_sets:
             labels=MAP_LABELS | {"Table": "Enrichment"},
         ),
         counts=f"{MAP}/enrichment_counts.csv",
+        manifest=f"{MAP}/sets.json",
     log:
         f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.sets.log",
     benchmark:
@@ -178,6 +181,7 @@ rule score_sets:
     params:
         version=cellmae.maps.VERSION,
         map=rules.build_map.output.map,
+        pairs=rules.score_recall.output.pairs,
         sources=list(config["maps"]["relationships"]),
         aliases=config["genes"]["aliases"],
         thresholds=config["maps"]["thresholds"],
@@ -203,6 +207,7 @@ if SIMULATED:
                 labels=MAP_LABELS | {"Table": "True phenotypes"},
             ),
             errors=f"{MAP}/probe.parquet",
+            manifest=f"{MAP}/probe.json",
         log:
             f"{RESULTS}/logs/maps/{{model}}/{{alignment}}.probe.log",
         benchmark:
@@ -226,11 +231,13 @@ if SIMULATED:
 rule compare_models:
     input:
         maps=expand(rules.build_map.output.manifest, model=MODELS, alignment=ALIGNMENTS),
-        pairs=expand(
-            rules.score_recall.output.pairs, model=MODELS, alignment=ALIGNMENTS
+        recalls=expand(
+            rules.score_recall.output.manifest, model=MODELS, alignment=ALIGNMENTS
         ),
         probes=(
-            expand(rules.score_probe.output.errors, model=MODELS, alignment=ALIGNMENTS)
+            expand(
+                rules.score_probe.output.manifest, model=MODELS, alignment=ALIGNMENTS
+            )
             if SIMULATED
             else []
         ),
@@ -241,6 +248,7 @@ rule compare_models:
             category="Comparison",
             labels={"Table": "Models in pairs"},
         ),
+        manifest=f"{RESULTS}/maps/comparison.json",
     log:
         f"{RESULTS}/logs/maps/comparison.log",
     benchmark:
@@ -268,12 +276,14 @@ if config["study"]:
             maps=expand(
                 rules.build_map.output.manifest, model=MODELS, alignment=ALIGNMENTS
             ),
-            pairs=expand(
-                rules.score_recall.output.pairs, model=MODELS, alignment=ALIGNMENTS
+            recalls=expand(
+                rules.score_recall.output.manifest, model=MODELS, alignment=ALIGNMENTS
             ),
             probes=(
                 expand(
-                    rules.score_probe.output.errors, model=MODELS, alignment=ALIGNMENTS
+                    rules.score_probe.output.manifest,
+                    model=MODELS,
+                    alignment=ALIGNMENTS,
                 )
                 if SIMULATED
                 else []
@@ -311,12 +321,10 @@ if config["study"]:
 
 rule maps:
     input:
-        rules.compare_models.output.comparison,
+        rules.compare_models.output.manifest,
         expand(
-            rules.score_replicates.output.replicates,
-            model=MODELS,
-            alignment=ALIGNMENTS,
+            rules.score_replicates.output.manifest, model=MODELS, alignment=ALIGNMENTS
         ),
         rules.scale_models.output.points if config["study"] else [],
-        expand(rules.score_sets.output, model=MODELS, alignment=ALIGNMENTS),
+        expand(rules.score_sets.output.manifest, model=MODELS, alignment=ALIGNMENTS),
     localrule: True

@@ -7,9 +7,7 @@ import cellmae.pretraining
 
 rule pretrain_model:
     input:
-        tables=training_files(rules.tile_plate.output.table),
         tiles=training_files(rules.tile_plate.output.manifest),
-        validation_tables=validation_files(rules.tile_plate.output.table),
         validation_tiles=validation_files(rules.tile_plate.output.manifest),
     output:
         weights=f"{RESULTS}/models/{{model}}/encoder.safetensors",
@@ -58,10 +56,8 @@ rule pretrain_model:
 
 use rule pretrain_model as train_classifier with:
     input:
-        tables=training_files(rules.tile_plate.output.table),
         tiles=training_files(rules.tile_plate.output.manifest),
         wells=training_files(rules.index_wells.output.wells),
-        validation_tables=validation_files(rules.tile_plate.output.table),
         validation_tiles=validation_files(rules.tile_plate.output.manifest),
         validation_wells=validation_files(rules.index_wells.output.wells),
     output:
@@ -103,7 +99,6 @@ rule build_baseline:
 rule rank_blocks:
     input:
         model=rules.pretrain_model.output.record,
-        tables=validation_files(rules.tile_plate.output.table),
         tiles=validation_files(rules.tile_plate.output.manifest),
         wells=validation_files(rules.index_wells.output.wells),
     output:
@@ -113,6 +108,7 @@ rule rank_blocks:
             category="Models",
             labels={"Model": "{model}", "What": "Blocks"},
         ),
+        manifest=f"{RESULTS}/models/{{model}}/blocks.json",
     log:
         f"{RESULTS}/logs/models/{{model}}.blocks.log",
     benchmark:
@@ -137,5 +133,5 @@ rule rank_blocks:
 rule models:
     input:
         expand(f"{RESULTS}/models/{{model}}/model.yaml", model=IMAGED),
-        expand(rules.rank_blocks.output.blocks, model=RANKED),
+        expand(rules.rank_blocks.output.manifest, model=RANKED),
     localrule: True

@@ -10,25 +10,29 @@ rule write_report:
         tiles=expand(rules.tile_plate.output.manifest, plate=PLATES if IMAGED else []),
         models=expand(f"{RESULTS}/models/{{model}}/model.yaml", model=IMAGED),
         histories=expand(rules.pretrain_model.output.history, model=TRAINED),
-        blocks=expand(rules.rank_blocks.output.blocks, model=RANKED),
+        blocks=expand(rules.rank_blocks.output.manifest, model=RANKED),
         alignments=expand(
             rules.apply_alignment.output.manifest, model=MODELS, alignment=ALIGNMENTS
         ),
         recalls=expand(
-            rules.score_recall.output.recall, model=MODELS, alignment=ALIGNMENTS
+            rules.score_recall.output.manifest, model=MODELS, alignment=ALIGNMENTS
         ),
-        sets=expand(rules.score_sets.output, model=MODELS, alignment=ALIGNMENTS),
+        sets=expand(
+            rules.score_sets.output.manifest, model=MODELS, alignment=ALIGNMENTS
+        ),
         probes=(
-            expand(rules.score_probe.output.score, model=MODELS, alignment=ALIGNMENTS)
+            expand(
+                rules.score_probe.output.manifest, model=MODELS, alignment=ALIGNMENTS
+            )
             if SIMULATED
             else []
         ),
         replicates=expand(
-            rules.score_replicates.output.replicates,
+            rules.score_replicates.output.manifest,
             model=MODELS,
             alignment=ALIGNMENTS,
         ),
-        comparison=rules.compare_models.output.comparison,
+        comparison=rules.compare_models.output.manifest,
         genes=config["genes"]["aliases"] or [],
         retired=RETIRED,
     output:

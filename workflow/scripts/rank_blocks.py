@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from cellmae.embeddings import rank_blocks
+from cellmae.files import write_manifest
 from cellmae.logging import job_log
 
 if __name__ == "__main__":
@@ -11,4 +12,10 @@ if __name__ == "__main__":
             wells=snakemake.input.wells,
             output=snakemake.output.blocks,
             threads=snakemake.threads,
+        )
+        write_manifest(
+            snakemake.output.manifest,
+            stage="embeddings",
+            version=snakemake.params.version,
+            files=snakemake.output[:-1],
         )

@@ -1,3 +1,4 @@
+from cellmae.files import write_manifest
 from cellmae.logging import job_log
 from cellmae.maps import score_probe
 
@@ -9,4 +10,10 @@ if __name__ == "__main__":
             output=snakemake.output.score,
             genes=snakemake.output.errors,
             **snakemake.params.resampling,
+        )
+        write_manifest(
+            snakemake.output.manifest,
+            stage="maps",
+            version=snakemake.params.version,
+            files=snakemake.output[:-1],
         )

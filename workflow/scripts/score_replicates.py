@@ -1,3 +1,4 @@
+from cellmae.files import write_manifest
 from cellmae.logging import job_log
 from cellmae.maps import score_replicates
 
@@ -13,4 +14,10 @@ if __name__ == "__main__":
             potencies=snakemake.input.potencies or None,
             **snakemake.params.genes,
             **snakemake.params.resampling,
+        )
+        write_manifest(
+            snakemake.output.manifest,
+            stage="maps",
+            version=snakemake.params.version,
+            files=snakemake.output[:-1],
         )

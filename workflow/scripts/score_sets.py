@@ -1,3 +1,4 @@
+from cellmae.files import write_manifest
 from cellmae.logging import job_log
 from cellmae.maps import score_enrichment, score_sets
 
@@ -8,7 +9,7 @@ if __name__ == "__main__":
         score_sets(
             snakemake.params.map,
             relationships,
-            pairs=snakemake.input.pairs,
+            pairs=snakemake.params.pairs,
             output=snakemake.output.sets,
             thresholds=snakemake.params.thresholds,
             **options,
@@ -20,4 +21,10 @@ if __name__ == "__main__":
             counts=snakemake.output.counts,
             **options,
             **snakemake.params.enrichment,
+        )
+        write_manifest(
+            snakemake.output.manifest,
+            stage="maps",
+            version=snakemake.params.version,
+            files=snakemake.output[:-1],
         )

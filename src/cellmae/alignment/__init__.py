@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "annotation": ["annotate", "digest_wells"],
         "chunks": ["ArrayChunks", "BatchRows", "Chunks"],
         "fitting": ["fit_alignment"],
-        "plates": ["align_plates", "fit_plates"],
+        "plates": ["align_plates", "fit_plates", "require_aligned"],
         "steps": ["METHODS"],
     },
 )

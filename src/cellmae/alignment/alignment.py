@@ -16,7 +16,7 @@ from cellmae.alignment.covariates import Regression
 from cellmae.alignment.filters import WellFilter
 from cellmae.alignment.harmony import HarmonisedWells
 from cellmae.alignment.steps import METHODS, BatchTransforms, Method, Steps
-from cellmae.alignment.storage import arrays_of, load_parts, save_parts
+from cellmae.alignment.storage import STAGE, arrays_of, load_parts, save_parts
 from cellmae.errors import DataError
 from cellmae.files import digest_bytes
 from cellmae.genes import Genes
@@ -166,7 +166,7 @@ class Alignment:
     def describe(self) -> dict[str, Any]:
         """Return the provenance of aligned wells: what was done, with which numbers, fitted on what."""
         return {
-            "stage": "alignment",
+            "stage": STAGE,
             "version": VERSION,
             "method": self.method,
             "options": dict(self.options),
@@ -212,8 +212,8 @@ class Alignment:
 
     @classmethod
     def load(cls, path: str | Path) -> "Alignment":
-        """Read what :meth:`save` wrote; :class:`DataError` for any other file and for a newer version."""
-        return cls(**load_parts(path, newest=VERSION))
+        """Read what :meth:`save` wrote; :class:`DataError` for any other file, another version, and damage."""
+        return cls(**load_parts(path, version=VERSION))
 
 
 def batch_rows(adata: AnnData, batch: str, controls: Sequence[str] | None) -> BatchRows:

@@ -15,8 +15,9 @@ from cellmae.alignment.annotation import annotate_apart, combine_digests
 from cellmae.alignment.chunks import PlateChunks
 from cellmae.alignment.filters import WellFilter, leave_out, make_filter
 from cellmae.alignment.fitting import fit_alignment
+from cellmae.alignment.storage import STAGE
 from cellmae.embeddings import EmbeddingsFile
-from cellmae.files import DIGEST_BYTES, atomic_path, digest_bytes, write_manifest
+from cellmae.files import DIGEST_BYTES, atomic_path, digest_bytes, require_intact, write_manifest
 from cellmae.genes import Genes
 from cellmae.screen import read_wells
 
@@ -55,9 +56,8 @@ def fit_plates(
     alignment.save(fit)
     facts = {key: value for key, value in alignment.describe().items() if key not in ("stage", "version")}
     digest = facts.pop("fit_digest")
-    write_manifest(
-        manifest, stage="alignment", version=VERSION, digest=digest, wells=adata.uns["cellmae"]["wells"], **facts
-    )
+    wells_counted = adata.uns["cellmae"]["wells"]
+    write_manifest(manifest, stage=STAGE, version=VERSION, files=[fit], digest=digest, wells=wells_counted, **facts)
 
 
 def align_plates(
@@ -93,14 +93,20 @@ def align_plates(
         adata, digest = _write_aligned(partial, alignment, adata, chunks, genes)
     write_manifest(
         manifest or Path(output).with_suffix(".json"),
-        stage="alignment",
+        stage=STAGE,
         version=VERSION,
+        files=[output],
         digest=digest,
         fit_digest=alignment.digest,
         wells=adata.uns["cellmae"]["wells"],
         dimensions=alignment.widths["X_tvn"],
         plates=sorted(adata.obs["plate"].astype(str).unique()),
     )
+
+
+def require_aligned(path: str | Path) -> None:
+    """Compare aligned wells with the manifest beside them, see :func:`cellmae.files.require_intact`."""
+    require_intact(path, Path(path).with_suffix(".json"), stage=STAGE, version=VERSION)
 
 
 def _read_plates(

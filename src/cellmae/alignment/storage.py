@@ -21,9 +21,10 @@ from cellmae.alignment.standardising import ControlStandardiser
 from cellmae.alignment.steps import BatchTransforms, Steps
 from cellmae.alignment.whitening import Whitening
 from cellmae.errors import DataError
-from cellmae.files import atomic_path
+from cellmae.files import atomic_path, require_intact
+from cellmae.versions import require_version
 
-FORMAT = "cellmae alignment"
+FORMAT, STAGE = "cellmae alignment", "alignment"
 LOCATORS = (Centring, Standardiser, Unmoved)
 CORRECTORS = (ControlStandardiser, NoCoral, RidgeCoral, ShrunkCoral)
 SHARED = (AffineMaps, Axes, BatchTransforms, HarmonisedWells, Locations, Steps, Whitening)
@@ -59,14 +60,16 @@ def save_parts(
             _write(file, name, part)
 
 
-def load_parts(path: str | Path, *, newest: int) -> dict[str, Any]:
+def load_parts(path: str | Path, *, version: int) -> dict[str, Any]:
     """Read what :func:`save_parts` wrote: the entries of header, names and parts together.
 
     Raises
     ------
     DataError
-        The file is missing, no alignment, or written by a newer version than ``newest``.
+        The file is missing, no alignment, of another version, or not what the manifest beside it vouches for.
     """
+    manifest = Path(path).with_suffix(".json")
+    require_intact(path, manifest, stage=STAGE, version=version)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -74,19 +77,9 @@ def load_parts(path: str | Path, *, newest: int) -> dict[str, Any]:
     with file:
         if file.attrs.get("format") != FORMAT:
             raise DataError(f"{path} is an HDF5 file but no alignment: expected one written by this stage")
-        if file.attrs["version"] > newest:
-            raise DataError(
-                f"{path} is an alignment of version {file.attrs['version']}, newer than version {newest} that "
-                "this cellmae reads: update cellmae"
-            )
+        require_version(int(file.attrs["version"]), version, stage=STAGE, path=path, manifest=manifest)
         names = {name: tuple(texts.asstr()[:]) for name, texts in file["names"].items()}
-        try:
-            parts = {name: _read(group) for name, group in file.items() if name != "names"}
-        except (KeyError, TypeError):
-            raise DataError(
-                f"{path} is an alignment of version {file.attrs['version']}, which this cellmae (version {newest}) "
-                "does not read: delete it and run the stage alignment again"
-            ) from None
+        parts = {name: _read(group) for name, group in file.items() if name != "names"}
         return {**json.loads(file.attrs["header"]), **names, **parts}
 
 

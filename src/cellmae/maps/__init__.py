@@ -25,7 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "neighbors": ["neighbors"],
         "probe": ["probe", "score_probe"],
         "proximity": ["brunner_munzel", "proximity_bias"],
-        "reading": ["read_map", "read_stage"],
+        "reading": ["read_map", "read_scores", "read_stage"],
         "recall": ["MIN_PERTURBATIONS", "recall", "score_recall"],
         "relationships": ["read_relationships", "read_sets"],
         "replicates": ["score_replicates"],

@@ -17,6 +17,7 @@ from cellmae.genes import Aliases, Genes, require_shared
 from cellmae.logging import logger
 from cellmae.maps import VERSION
 from cellmae.maps.groups import Groups
+from cellmae.maps.reading import STAGE
 from cellmae.maps.replication import mean_cosines
 from cellmae.maps.similarity import cosine_matrix, unit_vectors
 from cellmae.maps.strength import score_perturbations
@@ -105,7 +106,7 @@ def aggregate_wells(
     perturbation_obs.insert(2, "treatments", owners.counts)
     facts = {
         **provenance,
-        "stage": "maps",
+        "stage": STAGE,
         "version": VERSION,
         "aggregate": how,
         "weights": weights,
@@ -201,8 +202,9 @@ def build_map(
     logger.info("map: %d perturbations of %d treatments", by_perturbation.n_obs, by_treatment.n_obs)
     write_manifest(
         manifest,
-        stage="maps",
+        stage=STAGE,
         version=VERSION,
+        files=[treatments, output],
         digest=digest_wells(by_perturbation),
         model=model,
         alignment=alignment,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cellmae.files import read_manifest, write_csv
 from cellmae.maps.bootstrap import interval, p_value, resampled_shares
 from cellmae.maps.probe import resampled_r2
+from cellmae.maps.reading import read_scores
 from cellmae.maps.recall import THRESHOLDS, Thresholds, recalled
 from cellmae.maps.relationships import ENTITIES
 
@@ -128,7 +129,7 @@ def _contests(folders: Sequence[Path]) -> Iterator[tuple[Path, Path, dict[str, s
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame:
-    return pd.read_parquet(folder / f"{name}.parquet")
+    return read_scores(folder / f"{name}.parquet")
 
 
 def _side(both: pd.DataFrame, suffix: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Maps and aligned wells from disk, checked before anything is made of them."""
+"""Maps and tables of scores from disk, checked before anything is made of them."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -7,15 +7,24 @@ from pathlib import Path
 import anndata
 import h5py
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
 from cellmae.errors import DataError
+from cellmae.files import require_intact
+from cellmae.maps import VERSION
 
-STAGES = ("embeddings", "alignment", "maps")
+STAGE = "maps"
+STAGES = ("embeddings", "alignment", STAGE)
 MAP_PARTS = ("X", "obs", "uns")
 """What scores need of a map; its cosines and layouts stay on disk."""
+WRITTEN_WITH = {
+    "treatments": "map", "pairs": "recall", "unmatched": "recall", "proximity": "replicates", "compounds": "replicates",
+    "enrichment": "sets", "enrichment_counts": "sets",
+}  # fmt: skip
+"""Files that have no manifest of their own name, and the one that vouches for them."""
 
 
 def read_stage(path: str | Path, *, parts: Sequence[str] | None = None) -> AnnData:
@@ -46,8 +55,37 @@ def read_stage(path: str | Path, *, parts: Sequence[str] | None = None) -> AnnDa
 
 
 def read_map(path: str | Path) -> AnnData:
-    """Read the profiles of a map with what is known of them, but not its cosines; see :func:`read_stage`."""
+    """Read the profiles of a map, or of its treatments, with what is known of them, but not its cosines.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_stage`, or the file is not what the manifest beside it vouches for.
+    """
+    _require_intact(path)
     return read_stage(path, parts=MAP_PARTS)
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """Read a table that this stage wrote, csv or parquet.
+
+    Raises
+    ------
+    DataError
+        The file is missing, or not what the manifest beside it vouches for.
+    """
+    _require_intact(path)
+    try:
+        return pd.read_parquet(path) if Path(path).suffix == ".parquet" else pd.read_csv(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run the stage maps") from None
+
+
+def _require_intact(path: str | Path) -> None:
+    """Compare a file with its manifest, where there is one, see :func:`cellmae.files.require_intact`."""
+    path = Path(path)
+    manifest = path.with_name(f"{WRITTEN_WITH.get(path.stem, path.stem)}.json")
+    require_intact(path, manifest, stage=STAGE, version=VERSION)
 
 
 def check_version(adata: AnnData, path: str | Path) -> None:

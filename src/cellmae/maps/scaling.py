@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cellmae.files import read_manifest, write_csv
 from cellmae.maps.bootstrap import interval, p_value, resampled_shares
 from cellmae.maps.probe import resampled_r2
+from cellmae.maps.reading import read_scores
 from cellmae.maps.recall import THRESHOLDS, Thresholds, recalled
 from cellmae.maps.relationships import ENTITIES
 from cellmae.models import read_model
@@ -279,7 +280,7 @@ def scale_models(
         facts = pd.DataFrame({name: training_facts(name, Path(models), study) for name in own}).T
         pairs, errors = (
             {
-                name: pd.read_parquet(folder / f"{file}.parquet")
+                name: read_scores(folder / f"{file}.parquet")
                 for name, folder in own.items()
                 if (folder / f"{file}.parquet").exists()
             }

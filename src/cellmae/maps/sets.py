@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control
 from cellmae.files import write_csv
 from cellmae.genes import Aliases, Genes
 from cellmae.logging import logger
-from cellmae.maps.reading import profiles, read_map
+from cellmae.maps.reading import profiles, read_map, read_scores
 from cellmae.maps.recall import MIN_PERTURBATIONS, THRESHOLDS, Thresholds, recalled
 from cellmae.maps.relationships import ENTITIES, read_sets
 from cellmae.maps.similarity import unit_vectors
@@ -121,7 +121,7 @@ def score_sets(
         Table of other names of genes, see :mod:`cellmae.genes`.
     """
     sets = sets_of(relationships, Genes.read(aliases=aliases).aliases)
-    table = recall_sets(read_map(perturbations), sets, pd.read_parquet(pairs), thresholds=thresholds, seed=seed)
+    table = recall_sets(read_map(perturbations), sets, read_scores(pairs), thresholds=thresholds, seed=seed)
     write_csv(output, table)
     for reason, own in table[table["reason"] != ""].groupby("reason"):
         logger.info("%d of %d sets skipped: %s", len(own), len(table), reason)

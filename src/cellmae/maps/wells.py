@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from cellmae.alignment import require_aligned
 from cellmae.errors import DataError
 from cellmae.genes import Aliases
 from cellmae.logging import logger
@@ -27,8 +28,9 @@ def read_aligned(path: str | Path, representations: Sequence[str] = ("X_tvn",)) 
     Raises
     ------
     DataError
-        The file is no table of wells, or lacks a representation.
+        The file is no table of wells, lacks a representation, or is not what its manifest vouches for.
     """
+    require_aligned(path)
     try:
         with h5py.File(path) as file:
             obs, facts = (anndata.io.read_elem(file[key]) for key in ("obs", "uns"))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import anndata
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from cellmae.maps import unit_vectors
+from cellmae.maps import read_map, unit_vectors
 from cellmae.maps.similarity import cosine_rows
 from cellmae.report.blocks import Panels, Plot, Section, Table, Text
 from cellmae.report.explorer import explorer_blocks, known_partners
@@ -128,7 +127,7 @@ def map_section(
     seed
         Of the embedding.
     """
-    perturbations = anndata.read_h5ad(path)
+    perturbations = read_map(path)
     vectors = pd.DataFrame(unit_vectors(perturbations.X), index=perturbations.obs_names).dropna()
     introduction = (
         f"The map of the model {model} with the alignment {alignment}, {why}: {quantity(len(vectors), 'perturbation')}."

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from cellmae.errors import DataError
-from cellmae.files import read_json, read_manifest
+import cellmae.embeddings
+from cellmae.files import read_json, read_manifest, require_intact
+from cellmae.maps import read_scores
 from cellmae.models import read_model
 from cellmae.report.times import read_benchmarks
 from cellmae.screen import read_wells
@@ -87,19 +88,16 @@ class Results:
 
     def comparison(self) -> pd.DataFrame:
         """Return ``comparison.csv``."""
-        return _read_csv(self.folder / "maps" / "comparison.csv")
+        return read_scores(self.folder / "maps" / "comparison.csv")
 
     def known_pairs(self, model: str, alignment: str) -> pd.DataFrame:
         """Return the known relationships within a map: ``source``, ``entity1``, ``entity2`` and their cosines."""
-        path = self.folder / "maps" / model / alignment / "pairs.parquet"
-        if not path.exists():
-            raise DataError(f"{path} is missing: run the stage maps")
-        return pd.read_parquet(path)
+        return read_scores(self.map(model, alignment).with_name("pairs.parquet"))
 
     def sets(self, model: str, alignment: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         """Return the scores of known sets on a map, their enrichment, and the counts of its tests."""
         names = ("sets", "enrichment", "enrichment_counts")
-        sets, enrichment, counts = (_read_csv(self.map(model, alignment).with_name(f"{name}.csv")) for name in names)
+        sets, enrichment, counts = (read_scores(self.map(model, alignment).with_name(f"{name}.csv")) for name in names)
         return sets, enrichment, counts
 
     def records(self, models: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -116,7 +114,10 @@ class Results:
 
     def blocks(self, models: Sequence[str]) -> dict[str, pd.DataFrame]:
         """Return ``blocks.csv`` of these models."""
-        return {model: _read_csv(self.model(model) / "blocks.csv") for model in models}
+        tables = {model: self.model(model) / "blocks.csv" for model in models}
+        for path in tables.values():
+            require_intact(path, path.with_suffix(".json"), stage="embeddings", version=cellmae.embeddings.VERSION)
+        return {model: pd.read_csv(path) for model, path in tables.items()}
 
     def fits(self) -> pd.DataFrame:
         """Return how each model's embeddings were aligned, and the wells that were kept and lost."""
@@ -144,15 +145,8 @@ class Results:
         tables = []
         for model in self.models:
             for alignment in self.alignments:
-                table = _read_csv(self.map(model, alignment).with_name(name))
+                table = read_scores(self.map(model, alignment).with_name(name))
                 table.insert(0, "model", model)
                 table.insert(1, "alignment", alignment)
                 tables.append(table)
         return pd.concat(tables, ignore_index=True)
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: run the stage maps") from None

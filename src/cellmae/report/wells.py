@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
+from cellmae.alignment import require_aligned
 from cellmae.errors import DataError
 from cellmae.genes import Genes
 from cellmae.report.blocks import Panels, Plot, Section, Table, Text
@@ -54,6 +55,7 @@ class WellMap:
 
 def sample_wells(path: Path, *, seed: int) -> anndata.AnnData:
     """Read aligned wells: those without missing values, at most :data:`MOST_WELLS` of them drawn at random."""
+    require_aligned(path)
     wells = anndata.read_h5ad(path, backed="r")
     missing = [key for key in ("X_pca", "X_tvn") if key not in wells.obsm]
     if missing:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cellmae.errors import DamagedError, DataError
+from cellmae.errors import DamagedError
 from cellmae.files import digest_bytes
 from cellmae.tiles.fields import FieldImages
 from cellmae.tiles.quality import Grid, Quality
@@ -26,14 +26,15 @@ def read_tiles(path: str | Path) -> pd.DataFrame:
     (see :class:`cellmae.tiles.quality.Quality`), ``keep``, ``reason`` (empty when kept). Then a row a lost
     field: ``field``, ``y`` and ``x`` are -1, the measures null, ``reason`` says why.
     """
+    manifest = Path(path).with_suffix(".json")
     try:
         return pd.read_parquet(path, page_checksum_verification=True)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: run the stage tiles for this plate") from None
+        raise DamagedError(f"{path} is missing: run snakemake again", manifest=manifest) from None
     except (OSError, ValueError) as error:
         line = str(error).splitlines()[0]
         message = f"{path} is no tile table ({line}): delete it and run snakemake again"
-        raise DamagedError(message, manifest=Path(path).with_suffix(".json")) from None
+        raise DamagedError(message, manifest=manifest) from None
 
 
 def tile_rows(fields: Sequence[FieldImages], qualities: Sequence[Quality], grid: Grid, *, plate: str) -> pd.DataFrame:
