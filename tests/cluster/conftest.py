@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from workflow.conftest import finished_run, fresh, fresh_checkout, screened_plates
+from workflow.conftest import finished, finished_run, fresh, fresh_checkout, screened_plates
 
 from .slurm import missing, running_slurm
 
-__all__ = ["finished_run", "fresh", "fresh_checkout", "screened_plates"]
+__all__ = ["finished", "finished_run", "fresh", "fresh_checkout", "screened_plates"]
 
 
 @pytest.fixture(scope="session")
