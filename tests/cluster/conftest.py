@@ -1,6 +1,7 @@
 """A Slurm that runs on this machine, and a small screen to send through it."""
 
 import os
+import signal
 
 import pytest
 
@@ -19,5 +20,6 @@ def slurm(tmp_path_factory):
         if os.environ.get("CI"):
             pytest.fail(told)
         pytest.skip(told)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the cluster as Ctrl-C does
     with running_slurm(tmp_path_factory.mktemp("slurm")) as cluster:
         yield cluster

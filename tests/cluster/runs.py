@@ -11,10 +11,10 @@ from pathlib import Path
 
 from workflow.checkout import ENVIRONMENT, Checkout
 
-from .slurm import Slurm, wait_until
+from .slurm import DIE_WITH_PARENT, Slurm, wait_until
 
 COMMAND = (
-    *(sys.executable, str(Path(__file__).with_name("impatient.py"))),
+    *(*DIE_WITH_PARENT, sys.executable, str(Path(__file__).with_name("impatient.py"))),
     *("--workflow-profile", "profiles/slurm", "--cores", "2", "--latency-wait", "10"),
     *("--slurm-status-command", "squeue"),  # there is no accounting
 )

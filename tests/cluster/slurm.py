@@ -18,6 +18,7 @@ CLIENTS = ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
 NODES = ("n1", "n2")
 GPU_DEVICES = ("/dev/zero", "/dev/full")  # stand for the GPUs of a node: Slurm wants character devices
 SECONDS_TO_START = 60
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 
 CONFIGURATION = """
 ClusterName=cellmae
@@ -204,11 +205,11 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
 
 
 def _start(command: list[str], slurm: Slurm) -> subprocess.Popen[bytes]:
-    """Start a daemon that ends with this process, and not at a Ctrl-C before its jobs."""
+    """Start a daemon that ends with this process, however that ends, and not at a Ctrl-C before its jobs."""
     name, *arguments = command
     with (slurm.folder / "daemons.log").open("ab") as output:
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", _find(name), *arguments],
+            [*DIE_WITH_PARENT, _find(name), *arguments],
             env=os.environ | slurm.environment, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
 

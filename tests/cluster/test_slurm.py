@@ -84,7 +84,7 @@ def test_a_training_that_reaches_its_time_limit_goes_on_from_its_checkpoint(slur
     untrained.configure(models__mae__checkpoint_minutes=60)  # none but that of the signal
     slow = meddle(untrained, SLOWNESS)
     with running(untrained, slurm, "--", MODEL, **slow) as run:
-        run.wait_until((untrained.folder / "meddling" / "slowed").exists, seconds=300, what="the first step")
+        run.wait_until((untrained.folder / "meddling" / "slowed").exists, seconds=600, what="the first step")
         (training,) = run.jobs("pretrain_model")
         assert training["TimeLimit"] == "1-00:00:00"
         slurm.end_now(training["JobId"])
@@ -99,10 +99,11 @@ def test_two_nodes_train_together_and_after_a_rank_is_killed_again(slurm, untrai
     gpus = ("--set-resources", "pretrain_model:gpu_model=fake", "pretrain_model:gres=gpu:fake:1")
     with running(untrained, slurm, *gpus, "--", MODEL, **meddle(untrained, SLOWNESS)) as run:
         state = untrained.results / "models" / "mae" / "state"
-        run.wait_until(lambda: any(state.glob("*-000000003.pt")), seconds=300, what="a checkpoint")
+        run.wait_until(lambda: any(state.glob("*-000000003.pt")), seconds=600, what="a checkpoint")
         (rank,) = ranks_of(str(untrained.folder), number="1")
         rank.kill()
-        run.wait_until(lambda: run.states("pretrain_model")[0] == "FAILED", seconds=60, what="the end of a training")
+        # Left to itself, gloo would wait for half an hour.
+        run.wait_until(lambda: run.states("pretrain_model")[0] == "FAILED", seconds=120, what="the end of a training")
         run.finish()
         trainings = run.jobs("pretrain_model")
 
