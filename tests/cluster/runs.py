@@ -15,7 +15,8 @@ from .slurm import DIE_WITH_PARENT, Slurm, wait_until
 
 COMMAND = (
     *(*DIE_WITH_PARENT, sys.executable, str(Path(__file__).with_name("impatient.py"))),
-    *("--workflow-profile", "profiles/slurm", "--cores", "2", "--latency-wait", "10"),
+    *("--workflow-profile", "profiles/slurm", "--latency-wait", "10"),
+    *("--cores", "2"),  # as without Slurm: sums depend on the number of threads
     *("--slurm-status-command", "squeue"),  # there is no accounting
 )
 SHOWN = ("JobId", "JobState", "NodeList", "Reason", "ExitCode", "RunTime", "TimeLimit", "TRES", "StdOut")
@@ -42,26 +43,25 @@ class Run:
     def wait_until(self, condition: Callable[[], object], *, seconds: float, what: str) -> None:
         """Wait for a condition that must come true before the workflow ends."""
 
-        def holds() -> object:
+        def holds() -> bool:
             status = self.process.poll()
-            return condition() or self._must(status is None, f"the workflow ended with {status} before {what}")
+            if condition():
+                return True
+            assert status is None, f"the workflow ended with {status} before {what}"
+            return False
 
         wait_until(holds, seconds=seconds, what=what)
 
     def finish(self) -> None:
         """Wait for the workflow, which must succeed."""
         status = self.process.wait()
-        self._must(status == 0, f"the workflow ended with {status}")
+        assert status == 0, f"the workflow ended with {status}"
 
     def story(self) -> str:
         """Return what Snakemake said and what Slurm knows of the jobs and nodes."""
         jobs = [" ".join(f"{key}={job.get(key)}" for key in SHOWN) for job in self.jobs()]
         nodes = self.slurm.ask("sinfo", "--Node", "--long")
         return "\n".join([self.output.read_text(), *jobs, nodes])
-
-    @staticmethod
-    def _must(condition: bool, message: str) -> None:
-        assert condition, message
 
 
 def name_of(job: dict[str, str]) -> str:
