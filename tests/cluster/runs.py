@@ -16,7 +16,7 @@ from .slurm import DIE_WITH_PARENT, Slurm, wait_until
 COMMAND = (
     *(*DIE_WITH_PARENT, sys.executable, str(Path(__file__).with_name("impatient.py"))),
     *("--workflow-profile", "profiles/slurm", "--latency-wait", "10"),
-    *("--cores", "2"),  # as without Slurm: sums depend on the number of threads
+    *("--cores", "2"),  # as many threads as without Slurm
     *("--slurm-status-command", "squeue"),  # there is no accounting
 )
 SHOWN = ("JobId", "JobState", "NodeList", "Reason", "ExitCode", "RunTime", "TimeLimit", "TRES", "StdOut")
