@@ -45,3 +45,15 @@ def test_any_other_error_keeps_its_traceback(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="odd"):
         fail(tmp_path / "log", ValueError("odd"))
     assert "Traceback" in (tmp_path / "log").read_text()
+
+
+def test_what_other_processes_append_to_the_log_stays(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    log.write_text("of an earlier try\n")
+    with job_log(log) as logger:
+        with log.open("a") as other:
+            other.write("said by another process\n")
+        logger.info("said by the job")
+    first, second = log.read_text().splitlines()
+    assert first == "said by another process"
+    assert second.endswith("said by the job")

@@ -39,7 +39,8 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, mode="w")
+    path.write_bytes(b"")
+    handler = logging.FileHandler(path)  # appends, as do the processes that a job starts
     handler.setFormatter(logging.Formatter(LOG_FORMAT, LOG_DATE_FORMAT))
     root = logging.getLogger()
     level = root.level

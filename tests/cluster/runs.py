@@ -1,72 +1,97 @@
-"""Ways to run the workflow on a Slurm, and to make its jobs greedy or slow."""
+"""The workflow on a Slurm, followed and meddled with."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from workflow.checkout import ENVIRONMENT, Checkout
 
-from .slurm import Slurm
+from .slurm import DIE_WITH_PARENT, Slurm, wait_until
 
-# The cluster has no accounting, and the tests no patience.
-OPTIONS = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "4", "--latency-wait", "10")
-
-# Put before every Python process; strikes those whose command line has a certain part.
-GREED = """
-import sys, time
-if any(part.endswith(".index_fields.py") for part in sys.orig_argv):
-    taken = b"x" * 1_300_000_000
-    time.sleep(6)  # until Slurm has looked
-    del taken
-"""
-SLOWNESS = """
-import sys, time
-if any("pretrain_model.py" in part or "cellmae.pretraining.launch" in part for part in sys.orig_argv):
-    from cellmae.pretraining.trainer import Trainer
-    step = Trainer.take_step
-    def slowly(*arguments):
-        time.sleep({seconds})
-        return step(*arguments)
-    Trainer.take_step = slowly
-"""
+COMMAND = (
+    *(*DIE_WITH_PARENT, sys.executable, str(Path(__file__).with_name("impatient.py"))),
+    *("--workflow-profile", "profiles/slurm", "--latency-wait", "10"),
+    *("--cores", "2"),  # as many threads as without Slurm
+    *("--slurm-status-command", "squeue"),  # there is no accounting
+)
+SHOWN = ("JobId", "JobState", "NodeList", "Reason", "ExitCode", "RunTime", "TimeLimit", "TRES", "StdOut")
 
 
-def meddle(checkout: Checkout, code: str) -> dict[str, str]:
-    """Return variables with which every Python process runs a piece of code first."""
-    folder = checkout.folder / "meddling"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": f"{folder}:{ENVIRONMENT.get('PYTHONPATH', '')}"}
+@dataclass(frozen=True)
+class Run:
+    """A workflow on a cluster, from its start on."""
+
+    checkout: Checkout
+    slurm: Slurm
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def jobs(self, name: str | None = None) -> list[dict[str, str]]:
+        """Return its Slurm jobs so far, or those of a rule or of a group, see :meth:`Slurm.jobs`."""
+        jobs = [job for job in self.slurm.jobs() if job["WorkDir"] == str(self.checkout.folder)]
+        return [job for job in jobs if name in (None, name_of(job))]
+
+    def states(self, name: str) -> list[str]:
+        """Return what has become of the Slurm jobs of a rule or of a group, in order."""
+        return [job["JobState"] for job in self.jobs(name)]
+
+    def wait_until(self, condition: Callable[[], object], *, seconds: float, what: str) -> None:
+        """Wait for a condition that must come true before the workflow ends."""
+
+        def holds() -> bool:
+            status = self.process.poll()
+            if condition():
+                return True
+            assert status is None, f"the workflow ended with {status} before {what}"
+            return False
+
+        wait_until(holds, seconds=seconds, what=what)
+
+    def finish(self) -> None:
+        """Wait for the workflow, which must succeed."""
+        status = self.process.wait()
+        assert status == 0, f"the workflow ended with {status}"
+
+    def story(self) -> str:
+        """Return what Snakemake said and what Slurm knows of the jobs and nodes."""
+        jobs = [" ".join(f"{key}={job.get(key)}" for key in SHOWN) for job in self.jobs()]
+        nodes = self.slurm.ask("sinfo", "--Node", "--long")
+        return "\n".join([self.output.read_text(), *jobs, nodes])
 
 
-def start(checkout: Checkout, slurm: Slurm, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
-    """Start the workflow on a cluster; it tells what it does in ``said``."""
-    command = (
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--workflow-profile",
-        "profiles/slurm",
-        "--cores",
-        "2",
-        *OPTIONS,
-        *arguments,
-    )
-    with said(checkout).open("wb") as output:
-        return subprocess.Popen(
-            command,
+def name_of(job: dict[str, str]) -> str:
+    """Return the rule or the group that a Slurm job works for, by the folder of its log."""
+    logs = Path(job["WorkDir"], ".snakemake", "slurm_logs")
+    kind, name, *_ = Path(job["StdOut"]).relative_to(logs).parts[0].split("_", maxsplit=1)
+    return name if kind == "rule" else name.split("_")[0]  # after the group, its rules
+
+
+@contextlib.contextmanager
+def running(checkout: Checkout, slurm: Slurm, *arguments: str, **variables: str) -> Iterator[Run]:
+    """Run the workflow on a cluster while the block lasts; a failure tells its story."""
+    output = checkout.folder / "snakemake.out"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
             cwd=checkout.folder,
             env=ENVIRONMENT | variables | slurm.environment,
-            stdout=output,
+            stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-
-
-def finish(process: subprocess.Popen[bytes], checkout: Checkout) -> None:
-    """Wait for the workflow, which must succeed."""
-    assert process.wait() == 0, said(checkout).read_text()
-
-
-def said(checkout: Checkout) -> Path:
-    return checkout.folder / "snakemake.out"
+    run = Run(checkout, slurm, process, output)
+    try:
+        yield run
+    except BaseException as failure:
+        failure.add_note(run.story())
+        raise
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        slurm.cancel_jobs()

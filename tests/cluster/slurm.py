@@ -18,6 +18,7 @@ CLIENTS = ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
 NODES = ("n1", "n2")
 GPU_DEVICES = ("/dev/zero", "/dev/full")  # stand for the GPUs of a node: Slurm wants character devices
 SECONDS_TO_START = 60
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM")
 
 CONFIGURATION = """
 ClusterName=cellmae
@@ -48,16 +49,22 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 MinJobAge=3600
-KillWait=20
 InactiveLimit=0
 ReturnToService=2
 GresTypes=gpu
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{node_ports}] CPUs=8 RealMemory=16000 Gres=gpu:fake:2
-PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
+PartitionName=cpu Nodes=n[1-2] Default=YES State=UP
+PartitionName=gpu Nodes=n[1-2] State=UP
 """
 GPUS = "NodeName=n[1-2] Name=gpu Type=fake File={devices}\n"
-# Jobs find the configuration by this: a step that Snakemake starts has no SLURM_CONF.
-SRUN = '#!/bin/sh\nSLURM_CONF={configuration} exec {srun} "$@"\n'
+ACCOUNT = "lab"  # the only one
+# What jobs and Snakemake's plugin find before Slurm's own programs.
+PROGRAMS = {
+    # A step that Snakemake starts has no SLURM_CONF.
+    "srun": 'SLURM_CONF={folder}/slurm.conf exec {srun} "$@"',
+    # There is no accounting to ask for the accounts of a user.
+    "sacctmgr": f"echo {ACCOUNT}",
+}
 
 
 def missing() -> list[str]:
@@ -116,9 +123,13 @@ class Slurm:
         found = [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines]
         return sorted((job for job in found if "JobId" in job), key=lambda job: int(job["JobId"]))
 
-    def jobs_of(self, rule: str) -> list[dict[str, str]]:
-        """Return the jobs of a rule."""
-        return [job for job in self.jobs() if f"/rule_{rule}/" in job["StdOut"]]
+    def end_now(self, job: str) -> None:
+        """Move a job's time limit to now: Slurm looks for such jobs every half minute."""
+        self.ask("scontrol", "update", f"JobId={job}", "EndTime=now")
+
+    def cancel_jobs(self) -> None:
+        self.ask("scancel", "--user", getpass.getuser())
+        wait_until(lambda: not self.ask("squeue", "--noheader"), seconds=SECONDS_TO_START, what="an empty queue")
 
     def drain(self, node: str) -> None:
         self.ask("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
@@ -126,12 +137,17 @@ class Slurm:
     def resume(self, node: str) -> None:
         self.ask("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
+    def logs(self) -> str:
+        """Return the last that each daemon said."""
+        last = {path.name: path.read_text().splitlines()[-10:] for path in sorted(self.folder.glob("*.log"))}
+        return "\n".join(f"{name}: {line}" for name, lines in last.items() for line in lines)
+
     def is_up(self) -> bool:
         done = subprocess.run(
             ["sinfo", "--noheader", "--Node", "--format=%N %T"],
             env=os.environ | self.environment, capture_output=True, text=True,
         )  # fmt: skip
-        return sorted(done.stdout.split("\n")[:-1]) == [f"{node} idle" for node in NODES]
+        return set(done.stdout.splitlines()) == {f"{node} idle" for node in NODES}  # a line a partition
 
 
 @contextlib.contextmanager
@@ -155,36 +171,30 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
         )
     )
     (folder / "gres.conf").write_text(GPUS.format(devices=",".join(GPU_DEVICES)))
-    srun = folder / "bin" / "srun"
-    srun.write_text(SRUN.format(configuration=folder / "slurm.conf", srun=_find("srun")))
-    srun.chmod(0o755)
+    for name, command in PROGRAMS.items():
+        program = folder / "bin" / name
+        program.write_text(f"#!/bin/sh\n{command.format(folder=folder, srun=_find('srun'))}\n")
+        program.chmod(0o755)
 
     munge = [
         *("munged", "--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket"),
         *(f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed"),
     ]
-    commands = [munge, ["slurmctld", "-D"], *(["slurmd", "-D", "-N", node] for node in NODES)]
     processes = []
     try:
-        for command in commands:
-            with open(folder / f"{'-'.join(command[:1] + command[3:4])}.out".replace("/", "_")[-60:], "wb") as output:
-                processes.append(
-                    subprocess.Popen(
-                        [_find(command[0]), *command[1:]],
-                        env=os.environ | slurm.environment, stdout=output, stderr=output, start_new_session=True,
-                    )
-                )  # fmt: skip
+        for command in (munge, ["slurmctld", "-D"], *(["slurmd", "-D", "-N", node] for node in NODES)):
+            processes.append(_start(command, slurm))
             if command is munge:
                 wait_until((folder / "munge.socket").exists, seconds=SECONDS_TO_START, what="munged")
         wait_until(slurm.is_up, seconds=SECONDS_TO_START, what="Slurm's two nodes")
-        yield slurm
+        try:
+            yield slurm
+        finally:
+            slurm.cancel_jobs()
+    except BaseException as failure:
+        failure.add_note(slurm.logs())
+        raise
     finally:
-        if len(processes) == len(commands):
-            subprocess.run(["scancel", "--user", getpass.getuser()], env=os.environ | slurm.environment)
-            with contextlib.suppress(AssertionError):
-                wait_until(
-                    lambda: not slurm.ask("squeue", "--noheader"), seconds=SECONDS_TO_START, what="an empty queue"
-                )
         for process in reversed(processes):
             process.send_signal(signal.SIGTERM)
         for process in processes:
@@ -192,6 +202,16 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _start(command: list[str], slurm: Slurm) -> subprocess.Popen[bytes]:
+    """Start a daemon that ends with this process, however that ends, and not at a Ctrl-C before its jobs."""
+    name, *arguments = command
+    with (slurm.folder / "daemons.log").open("ab") as output:
+        return subprocess.Popen(
+            [*DIE_WITH_PARENT, _find(name), *arguments],
+            env=os.environ | slurm.environment, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

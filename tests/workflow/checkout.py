@@ -38,7 +38,8 @@ CONFIG: dict[str, Any] = {
     "maps": {"relationships": {"complexes": "plates/relationships.csv"}, "bootstrap": 20},
 }  # fmt: skip
 TARGETS = {"all", "restore_tiles", "screen", "tiles", "models", "embeddings", "alignment", "maps", "report"}
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+# Threads that wait for each other must not spin while other processes need the core.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def plates_of(slugs: list[str]) -> pd.DataFrame:
@@ -47,16 +48,17 @@ def plates_of(slugs: list[str]) -> pd.DataFrame:
     return wells[(wells["experiment_name"] + "_Plate" + wells["plate"].astype(str)).isin(slugs)]
 
 
-class Messages(logging.Handler):
-    """Collects the messages of the jobs that Snakemake announces."""
+class Announcements(logging.Handler):
+    """Collects what Snakemake announces of a kind: jobs, or groups of jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, event: LogEvent) -> None:
         super().__init__()
-        self.messages: set[str] = set()
+        self.event = event
+        self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "event", None) == LogEvent.JOB_INFO and record.rule_name not in TARGETS:
-            self.messages.add(record.rule_msg)
+        if getattr(record, "event", None) == self.event:
+            self.records.append(record)
 
 
 @dataclass
@@ -92,7 +94,12 @@ class Checkout:
 
     def plan(self, *arguments: str) -> set[str]:
         """Return what a dry run would do: the message of each job but that of the target."""
-        told = Messages()
+        announced = self.announced(LogEvent.JOB_INFO, *arguments)
+        return {job.rule_msg for job in announced if job.rule_name not in TARGETS}
+
+    def announced(self, event: LogEvent, *arguments: str) -> list[Any]:
+        """Return what a dry run announces of a kind."""
+        told = Announcements(event)
         logger = logging.getLogger()  # Snakemake takes away the handlers of its own
         logger.addHandler(told)
         try:
@@ -101,7 +108,7 @@ class Checkout:
                 assert args_to_api(options, parser)
         finally:
             logger.removeHandler(told)
-        return told.messages
+        return told.records
 
     def snakemake(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run snakemake as a process group of its own; ``variables`` go to its environment."""

@@ -95,6 +95,7 @@ rule score_replicates:
     resources:
         mem_mb=growing(ALL_PLATES["mem_mb"]),
         runtime=growing(120),
+        in_turn=1,
     params:
         version=cellmae.maps.VERSION,
         aligned=rules.apply_alignment.output.wells,
@@ -134,6 +135,7 @@ rule score_recall:
     resources:
         mem_mb=growing(ALL_PLATES["mem_mb"]),
         runtime=growing(60),
+        in_turn=1,
     params:
         version=cellmae.maps.VERSION,
         map=rules.build_map.output.map,
@@ -178,6 +180,7 @@ rule score_sets:
     resources:
         mem_mb=growing(ALL_PLATES["mem_mb"]),
         runtime=growing(60),
+        in_turn=1,
     params:
         version=cellmae.maps.VERSION,
         map=rules.build_map.output.map,
