@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from cellmae.alignment import Alignment, fit_alignment
 from cellmae.errors import ConfigError, DamagedError, DataError
 
-METHODS = ("tvn", "efaar", "pca-cs", "none")
+METHODS = ("tvn", "efaar", "pca-cs", "centre", "none")
 
 
 def controls_of(adata):
@@ -264,7 +264,7 @@ def test_more_components_than_there_are_is_said(screen, caplog):
     assert "pca: 50 components asked for" in caplog.text
 
 
-@pytest.mark.parametrize("method", ["tvn", "efaar", "pca-cs"])
+@pytest.mark.parametrize("method", ["tvn", "efaar", "pca-cs", "centre"])
 def test_no_control_at_all_is_an_error(screen, method):
     with pytest.raises(DataError, match=r"needs at least \d negative controls and found 0 in 4 batches.*method none"):
         fit_alignment(screen(controls=0), method=method)
@@ -278,7 +278,7 @@ def test_one_well_is_an_error(screen):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "magic"}, "expected one of tvn, efaar, pca-cs, none"),
+        ({"method": "magic"}, "expected one of tvn, efaar, pca-cs, centre, none"),
         ({"batch": "week"}, "no column 'week'"),
         ({"standardise": "well"}, "expected 'batch' or 'none'"),
     ],

@@ -12,7 +12,7 @@ from cellmae.errors import DataError
 from cellmae.files import read_manifest
 from cellmae.screen import read_wells
 
-METHODS = ("tvn", "efaar", "pca-cs", "none")
+METHODS = ("tvn", "efaar", "pca-cs", "centre", "none")
 
 
 @pytest.fixture
@@ -140,3 +140,19 @@ def test_wells_of_harmony_are_refused_when_they_come_later(files, tmp_path):
     assert run(files, tmp_path, pca=12, harmony=True).exists()
     with pytest.raises(DataError, match="harmony cannot place wells that were not in its fit"):
         run(files, tmp_path / "later", pca=12, harmony=True, fitted=4)
+
+
+def test_a_shuffled_alignment_has_the_vectors_of_the_other_and_swapped_names(files, tmp_path):
+    folders = [tmp_path / name for name in ("plain", "shuffled")]
+    for folder in folders:
+        folder.mkdir()
+    plain, swapped = (
+        anndata.read_h5ad(run(files, folder, pca=10, fitted=4, **options))
+        for folder, options in zip(folders, ({}, {"shuffle": 3}), strict=True)
+    )
+    np.testing.assert_array_equal(plain.obsm["X_tvn"], swapped.obsm["X_tvn"])
+    assert swapped.uns["cellmae"]["options"]["shuffle"] == 3
+    for plate, own in plain.obs.groupby("plate", observed=True):  # those of the fit, and those that came later
+        other = swapped.obs.loc[own.index]
+        assert own["role"].equals(other["role"])
+        assert (own["perturbation"].astype(str) != other["perturbation"].astype(str)).any(), plate

@@ -36,6 +36,7 @@ def fit_alignment(
     arm_correction: Mapping[str, Any] | None = None,
     genes: Genes = NO_GENES,
     wells: WellFilter | None = None,
+    shuffle: int | None = None,
 ) -> Alignment:
     """Fit an alignment on annotated wells.
 
@@ -47,7 +48,7 @@ def fit_alignment(
     chunks
         The embeddings, where ``adata`` holds none in ``X``; read three times.
     method
-        ``tvn``, ``efaar``, ``pca-cs`` or ``none``: see :data:`~cellmae.alignment.METHODS`.
+        ``tvn``, ``efaar``, ``pca-cs``, ``centre`` or ``none``: see :data:`~cellmae.alignment.METHODS`.
     pca
         Number of principal components; fewer where wells, features or their rank are fewer.
     batch
@@ -67,6 +68,8 @@ def fit_alignment(
         Facts that the correction of arms needs.
     wells
         Filter that the wells have passed; kept for those that come later.
+    shuffle
+        Seed by which the perturbations of the wells have been swapped; kept as well.
 
     Raises
     ------
@@ -100,6 +103,8 @@ def fit_alignment(
         "arm_correction": dict(arm_correction or {}),
     }
     options = {"pca": pca, "batch": batch} | {key: value for key, value in asked.items() if value}
+    if shuffle is not None:
+        options["shuffle"] = shuffle
     alignment = Alignment(
         method=method,
         options=options,

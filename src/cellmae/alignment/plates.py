@@ -15,6 +15,7 @@ from cellmae.alignment.annotation import annotate_apart, combine_digests
 from cellmae.alignment.chunks import PlateChunks
 from cellmae.alignment.filters import WellFilter, leave_out, make_filter
 from cellmae.alignment.fitting import fit_alignment
+from cellmae.alignment.shuffling import shuffled
 from cellmae.alignment.storage import STAGE
 from cellmae.embeddings import EmbeddingsFile
 from cellmae.files import DIGEST_BYTES, atomic_path, digest_bytes, require_intact, write_manifest
@@ -30,6 +31,7 @@ def fit_plates(
     manifest: str | Path,
     limits: Mapping[str, Any] | None = None,
     genes: Mapping[str, str | None] | None = None,
+    shuffle: int | None = None,
     **options: Any,
 ) -> None:
     """Fit an alignment on the plates given; write it, then its manifest.
@@ -46,13 +48,15 @@ def fit_plates(
         Which wells are left out, see :func:`~cellmae.alignment.filters.make_filter`.
     genes
         Files of facts about genes, keywords of :meth:`cellmae.genes.Genes.read`.
+    shuffle
+        Seed by which perturbations are swapped between wells, see :func:`~cellmae.alignment.shuffling.shuffled`.
     options
         Keywords of :func:`~cellmae.alignment.fit_alignment`.
     """
     known = Genes.read(**(genes or {}))
     wells_filter = make_filter(limits, known.expression) if limits else None
-    adata, chunks = _read_plates(embeddings, wells, wells_filter)
-    alignment = fit_alignment(adata, chunks, genes=known, wells=wells_filter, **options)
+    adata, chunks = _read_plates(embeddings, wells, wells_filter, shuffle)
+    alignment = fit_alignment(adata, chunks, genes=known, wells=wells_filter, shuffle=shuffle, **options)
     alignment.save(fit)
     facts = {key: value for key, value in alignment.describe().items() if key not in ("stage", "version")}
     digest = facts.pop("fit_digest")
@@ -88,7 +92,7 @@ def align_plates(
     """
     alignment = Alignment.load(fit)
     genes = Genes.read(aliases=aliases)
-    adata, chunks = _read_plates(embeddings, wells, alignment.wells)
+    adata, chunks = _read_plates(embeddings, wells, alignment.wells, alignment.options.get("shuffle"))
     with atomic_path(output) as partial:
         adata, digest = _write_aligned(partial, alignment, adata, chunks, genes)
     write_manifest(
@@ -110,9 +114,12 @@ def require_aligned(path: str | Path) -> None:
 
 
 def _read_plates(
-    embeddings: Sequence[str | Path], wells: Sequence[str | Path], limits: WellFilter | None
+    embeddings: Sequence[str | Path], wells: Sequence[str | Path], limits: WellFilter | None, shuffle: int | None
 ) -> tuple[AnnData, PlateChunks]:
-    adata, chunks = annotate_apart([EmbeddingsFile(path) for path in embeddings], [read_wells(path) for path in wells])
+    tables = [read_wells(path) for path in wells]
+    if shuffle is not None:
+        tables = [shuffled(table, seed=shuffle) for table in tables]
+    adata, chunks = annotate_apart([EmbeddingsFile(path) for path in embeddings], tables)
     return (adata, chunks) if limits is None else leave_out(adata, chunks, limits.measured(adata.obs))
 
 

@@ -67,12 +67,14 @@ METHODS: Mapping[str, Method] = {
     "pca-cs": Method(
         fit_unmoved, no_whitening, fit_control_standardiser, axes_of_controls=True, fewest_controls=FEWEST_CONTROLS
     ),
+    "centre": Method(fit_centring, no_whitening, fit_no_coral, centred=False, controls_needed=1),
     "none": Method(fit_unmoved, no_whitening, fit_no_coral, fewest_controls=0, controls_needed=0),
 }
 """``tvn`` centres and scales each batch on its controls, whitens, and evens out covariances, in every step with
 strength borrowed from all wells as far as controls are few. ``efaar`` standardises the wells of each batch,
 takes a PCA, and goes on as ``tvn_on_controls`` of EFAAR_benchmarking. ``pca-cs`` takes a PCA of the controls and
-standardises each batch by its controls. ``none`` is a PCA."""
+standardises each batch by its controls. ``centre`` is the first step of ``tvn`` alone, and a PCA. ``none`` is a
+PCA."""
 
 
 @dataclass(frozen=True)
