@@ -7,7 +7,7 @@
 
 import lazy_loader
 
-VERSION = 2
+VERSION = 3
 """Version of this stage's results; a bump reruns the stage."""
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
