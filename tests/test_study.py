@@ -37,6 +37,18 @@ def test_a_name_that_there_is_already_is_refused():
         with_study({"models": {"mae-s0": {}}, "study": {"mae": {"vary": {"seed": [0]}}}})
 
 
+def test_a_line_is_against_a_model_that_there_is():
+    line = {"family": "mae", "vary": {"mask_ratio": [0.25]}}
+    models = {"mae": {"family": "mae"}}
+    for against in ("mae", "mae-at-2000", "mask-m0_25"):
+        found = with_study({"models": models, "study": {"mask": line | {"against": against}}})["models"]
+        assert found["mask-m0_25"] == {"family": "mae", "mask_ratio": 0.25}
+    with pytest.raises(
+        ConfigError, match=r"^study.mask.against: found 'mea', expected one of the models mae, mask-m0_25"
+    ):
+        with_study({"models": models, "study": {"mask": line | {"against": "mea"}}})
+
+
 def test_models_of_a_study_are_checked_like_others(repository):
     schema = repository / "workflow/schemas/config.schema.yaml"
     config = yaml.safe_load((repository / "config.yaml").read_text()) | {"study": STUDY}

@@ -6,8 +6,9 @@ from itertools import product
 from typing import Any
 
 from cellmae.errors import ConfigError
+from cellmae.screen.listing import listing
 
-VARY = "vary"
+VARY, AGAINST = "vary", "against"
 ABBREVIATIONS = {
     "size": "",
     "architecture": "",
@@ -28,12 +29,12 @@ def with_study(config: Mapping[str, Any]) -> dict[str, Any]:
 
     A line of a study is a model with lists under ``vary``, and stands for a model for each combination of their
     entries: ``mae: {family: mae, vary: {size: [tiny, small], seed: [0, 1]}}`` for ``mae-tiny-s0``, ``mae-tiny-s1``,
-    ``mae-small-s0`` and ``mae-small-s1``.
+    ``mae-small-s0`` and ``mae-small-s1``. Under ``against`` it may name a model that the report compares its own with.
 
     Raises
     ------
     ConfigError
-        A line has nothing to vary, or gives a model the name of another.
+        A line has nothing to vary, gives a model the name of another, or is against a model that there is not.
     """
     models, study = config.get("models") or {}, config.get("study") or {}
     if not (isinstance(models, Mapping) and isinstance(study, Mapping)):  # which the schema refuses
@@ -44,15 +45,29 @@ def with_study(config: Mapping[str, Any]) -> dict[str, Any]:
             if name in models and not _is_completed(model, models[name]):
                 raise ConfigError(f"study.{line}: gives a model the name {name}, which there is already")
             models.setdefault(name, model)
+    for line, spec in study.items():
+        if (against := spec.get(AGAINST)) is not None and whole_model(against) not in models:
+            expected = f"one of the models {listing(models)}, or a point of one"
+            raise ConfigError(f"study.{line}.{AGAINST}: found {against!r}, expected {expected}")
     return {**config, "models": models} if models else dict(config)
+
+
+def whole_model(name: str) -> str:
+    """Return the model that a point is on the way to, whose name ends in ``-at-`` and a number; others as they are."""
+    return re.sub(r"-at-\d+$", "", str(name))
 
 
 def line_of(model: str, study: Mapping[str, Any]) -> str | None:
     """Return the line of a study that a model, or what it is a point of, belongs to; None for other models."""
     for line, spec in study.items():
-        if any(re.fullmatch(rf"{re.escape(name)}(-at-\d+)?", model) for name, _ in _models_of(line, spec)):
+        if any(name == whole_model(model) for name, _ in _models_of(line, spec)):
             return line
     return None
+
+
+def varied(spec: Mapping[str, Any], line: str) -> dict[str, dict[str, Any]]:
+    """Return the models of a line of a study, and what each of them is given of the keys that vary."""
+    return {name: {key: model[key] for key in spec[VARY]} for name, model in _models_of(line, spec)}
 
 
 def _models_of(line: str, spec: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -66,7 +81,7 @@ def _models_of(line: str, spec: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             f"study.{line}.{VARY}: found {vary!r}, expected keys of a model with lists of values, such as "
             "{size: [tiny, small]}"
         )
-    common = {key: value for key, value in spec.items() if key != VARY}
+    common = {key: value for key, value in spec.items() if key not in (VARY, AGAINST)}
     for values in product(*vary.values()):
         chosen = dict(zip(vary, values, strict=True))
         yield "-".join([line, *(_label(key, value) for key, value in chosen.items())]), common | chosen

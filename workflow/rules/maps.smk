@@ -300,6 +300,7 @@ if config["study"]:
             ),
             trends=f"{RESULTS}/maps/scaling_trends.csv",
             gains=f"{RESULTS}/maps/scaling_gains.csv",
+            manifest=f"{RESULTS}/maps/scaling.json",
         log:
             f"{RESULTS}/logs/maps/scaling.log",
         benchmark:
@@ -328,6 +329,6 @@ rule maps:
         expand(
             rules.score_replicates.output.manifest, model=MODELS, alignment=ALIGNMENTS
         ),
-        rules.scale_models.output.points if config["study"] else [],
+        rules.scale_models.output.manifest if config["study"] else [],
         expand(rules.score_sets.output.manifest, model=MODELS, alignment=ALIGNMENTS),
     localrule: True

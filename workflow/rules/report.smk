@@ -33,6 +33,7 @@ rule write_report:
             alignment=ALIGNMENTS,
         ),
         comparison=rules.compare_models.output.manifest,
+        scaling=rules.scale_models.output.manifest if config["study"] else [],
         genes=config["genes"]["aliases"] or [],
         retired=RETIRED,
     output:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from cellmae.files import write_manifest
 from cellmae.logging import job_log
 from cellmae.maps import scale_models
 
@@ -14,4 +15,10 @@ if __name__ == "__main__":
             gains=snakemake.output.gains,
             thresholds=snakemake.params.thresholds,
             **snakemake.params.resampling,
+        )
+        write_manifest(
+            snakemake.output.manifest,
+            stage="maps",
+            version=snakemake.params.version,
+            files=snakemake.output[:-1],
         )

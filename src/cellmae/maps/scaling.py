@@ -16,7 +16,7 @@ from cellmae.maps.reading import read_scores
 from cellmae.maps.recall import THRESHOLDS, Thresholds, recalled
 from cellmae.maps.relationships import ENTITIES
 from cellmae.models import read_model
-from cellmae.study import line_of
+from cellmae.study import line_of, whole_model
 
 SECONDS_AN_HOUR = 3600
 SCORE = ["alignment", "score", "source", "low", "high"]
@@ -72,7 +72,8 @@ def training_facts(name: str, models: Path, study: Mapping[str, Any]) -> dict[st
     """
     record = read_model(models / name)
     spec, training = record["spec"], record["training"] or {}
-    whole, _, on_the_way = name.partition("-at-")
+    whole = whole_model(name)
+    on_the_way = whole != name
     crops = training.get("crops", 0)
     return {
         "line": line_of(name, study) or spec["family"],
@@ -82,10 +83,10 @@ def training_facts(name: str, models: Path, study: Mapping[str, Any]) -> dict[st
         "seed": spec.get("seed"),
         "plates": len(record["plates"]),
         "crops": crops,
-        "on_the_way": bool(on_the_way),
+        "on_the_way": on_the_way,
         "parameters": record["parameters"],
         "flops": training.get("flops", 0.0),
-        "device_hours": _hours(models / (whole if on_the_way else name) / "history.csv", crops),
+        "device_hours": _hours(models / whole / "history.csv", crops),
     }
 
 

@@ -30,11 +30,12 @@ from cellmae.report.replicates import replicates_section
 from cellmae.report.results import Results
 from cellmae.report.run import facts, run_section
 from cellmae.report.sets import sets_section
+from cellmae.report.study import study_sections
 from cellmae.report.style import assign_colours, drawing
 from cellmae.report.training import training_section
 from cellmae.report.wells import wells_section
 from cellmae.report.words import listed, quantity
-from cellmae.study import line_of
+from cellmae.study import line_of, whole_model
 
 
 def write_report(
@@ -160,6 +161,7 @@ def _sections(
     genes: Genes,
     seed: int,
 ) -> list[Section]:
+    study = config.get("study") or {}
     colours = assign_colours(run.models)
     imaged = [name for name, spec in models.items() if FAMILIES[spec["family"]].needs_images]
     scores, comparison = run.recall(), run.comparison()
@@ -176,9 +178,10 @@ def _sections(
         *compute_sections(
             every_pair,
             _training_flops(run, imaged),
-            lines={name: line_of(name, config.get("study", {})) or name.partition("-at-")[0] for name in run.models},
+            lines={name: line_of(name, study) or whole_model(name) for name in run.models},
             colours=colours,
         ),
+        *(study_sections(run.trends(), run.gains(), comparison, study) if study else []),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
         replicates_section(run.replicates()),
         map_section(

@@ -90,6 +90,14 @@ class Results:
         """Return ``comparison.csv``."""
         return read_scores(self.folder / "maps" / "comparison.csv")
 
+    def trends(self) -> pd.DataFrame:
+        """Return ``scaling_trends.csv`` of a study."""
+        return read_scores(self.folder / "maps" / "scaling_trends.csv")
+
+    def gains(self) -> pd.DataFrame:
+        """Return ``scaling_gains.csv`` of a study."""
+        return read_scores(self.folder / "maps" / "scaling_gains.csv")
+
     def known_pairs(self, model: str, alignment: str) -> pd.DataFrame:
         """Return the known relationships within a map: ``source``, ``entity1``, ``entity2`` and their cosines."""
         return read_scores(self.map(model, alignment).with_name("pairs.parquet"))
