@@ -39,9 +39,9 @@ def study_sections(
         return []
     explained = Text(
         [
-            "A trend is a straight line through a score over the decimal logarithm of operations. Its slope, the "
-            "gains and differences have 95 % intervals from resampling perturbations, with the same draws for all models; "
-            "they say nothing of how much the same training varies between seeds."
+            "A trend is a straight line through a score over the decimal logarithm of operations. Its slope, the gains "
+            "and the differences have 95 % intervals from resampling perturbations, with the same draws for all "
+            "models; they say nothing of how much the same training varies between seeds."
         ]
     )
     return [Section("study", "What the study finds", [explained, *blocks])]
