@@ -23,11 +23,23 @@ def test_an_error_for_people_is_shown_alone(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_what_vouches_for_a_damaged_result_is_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "plate.json").touch()
+    manifest = tmp_path / "plate.json"
+    manifest.touch()
     with pytest.raises(SystemExit, match="1"):
-        fail(tmp_path / "log", DamagedError("plate.zarr is damaged", manifest=tmp_path / "plate.json"))
-    assert not (tmp_path / "plate.json").exists()
-    assert capsys.readouterr().err == f"cellmae: plate.zarr is damaged ({tmp_path}/plate.json has been deleted)\n"
+        fail(tmp_path / "log", DamagedError("plate.zarr is damaged", manifest=manifest))
+    assert not manifest.exists()
+    assert capsys.readouterr().err == f"cellmae: plate.zarr is damaged (deleted: {manifest})\n"
+
+
+def test_no_job_beside_finds_a_damaged_file_without_its_manifest(tmp_path: Path, monkeypatch) -> None:
+    file, manifest = tmp_path / "map.h5ad", tmp_path / "map.json"
+    for path in (file, manifest):
+        path.touch()
+    order: list[Path] = []
+    monkeypatch.setattr(Path, "unlink", lambda path, **_: order.append(path))
+    with pytest.raises(SystemExit, match="1"):
+        fail(tmp_path / "log", DamagedError("map.h5ad is damaged", manifest=manifest, file=file))
+    assert order == [file, manifest]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])

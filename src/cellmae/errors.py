@@ -19,10 +19,11 @@ class DamagedError(DataError):
     """A result is not what was written; ``manifest`` is the file that vouches for it.
 
     A job that meets one deletes that file (:func:`cellmae.logging.job_log`), so that the next run makes the result
-    anew.
+    anew; before it the result, if it is a single ``file``, so that no job beside finds one that nothing vouches for.
     """
 
-    def __init__(self, message: str, *, manifest: str | Path) -> None:
+    def __init__(self, message: str, *, manifest: str | Path, file: str | Path | None = None) -> None:
         """Say what is damaged, and which file makes Snakemake take it for finished."""
         super().__init__(message)
+        self.to_delete = [Path(path) for path in (file, manifest) if path is not None]
         self.manifest = Path(manifest)

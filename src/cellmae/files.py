@@ -161,4 +161,4 @@ def require_intact(path: str | Path, manifest: str | Path, *, stage: str, versio
         whole = False
     if not whole:
         message = f"{path} is missing, damaged or not the file that {manifest} vouches for"
-        raise DamagedError(f"{message}: delete both and run snakemake again", manifest=manifest)
+        raise DamagedError(f"{message}: delete both and run snakemake again", manifest=manifest, file=path)

@@ -35,7 +35,8 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
 
     A :class:`CellmaeError`, and a disk that is full or cannot be written to, end the process with status 1 and a
     message alone; any other exception is logged with its traceback and raised again. A result that turns out damaged
-    loses the manifest that vouches for it, so that the next run makes it anew.
+    loses the manifest that vouches for it, so that the next run makes it anew; see
+    :class:`~cellmae.errors.DamagedError`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,8 +53,9 @@ def job_log(path: str | Path) -> Iterator[logging.Logger]:
             warnings.simplefilter("default")
             yield logger
     except DamagedError as error:
-        error.manifest.unlink(missing_ok=True)
-        _leave_with(f"{error} ({error.manifest} has been deleted)")
+        for path in error.to_delete:
+            path.unlink(missing_ok=True)
+        _leave_with(f"{error} (deleted: {', '.join(map(str, error.to_delete))})")
     except CellmaeError as error:
         _leave_with(str(error))
     except BaseException as error:

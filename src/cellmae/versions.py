@@ -43,7 +43,8 @@ def require_version(found: Any, current: int, *, stage: str, path: str | Path, m
     wrote = f"{path} is of version {found} of the stage {stage}, this cellmae has version {current}"
     if is_newer(found, current):
         raise DataError(f"{wrote}: update cellmae, or name another folder under results")
-    raise DamagedError(f"{wrote}: delete it with its manifest and run snakemake again", manifest=manifest)
+    message = f"{wrote}: delete it with its manifest and run snakemake again"
+    raise DamagedError(message, manifest=manifest, file=None if Path(path).is_dir() else path)
 
 
 def is_newer(found: Any, current: int) -> bool:

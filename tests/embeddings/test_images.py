@@ -144,6 +144,9 @@ def test_damaged_embeddings_are_named(plate, make_model):
         read_embeddings(plate.output)
     with pytest.raises(DataError, match="missing"):
         read_embeddings(plate.output.with_name("q.h5ad"))
+    plate.output.unlink()
+    with pytest.raises(DamagedError, match="it is missing"):
+        read_embeddings(plate.output)
 
 
 def test_altered_vectors_are_not_what_their_manifest_says(plate, make_model):

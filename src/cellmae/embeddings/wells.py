@@ -111,6 +111,8 @@ def _damage_told(path: str | Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
+        if _manifest(path).exists():
+            raise _damaged(path, "it is missing") from None
         raise DataError(f"{path} is missing: run the stage embeddings for this plate") from None
     except Exception as error:  # whatever HDF5 and AnnData make of damaged bytes
         raise _damaged(path, " ".join(str(error).split()) or type(error).__name__) from None
@@ -128,4 +130,4 @@ def _manifest(path: str | Path) -> Path:
 
 def _damaged(path: str | Path, reason: str) -> DamagedError:
     message = f"{path} is damaged ({reason}): delete it with its manifest and run snakemake again"
-    return DamagedError(message, manifest=_manifest(path))
+    return DamagedError(message, manifest=_manifest(path), file=path)
