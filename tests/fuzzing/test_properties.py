@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cellmae.config import validate
 from cellmae.errors import CellmaeError, ConfigError
 from cellmae.maps.relationships import read_relationships
-from cellmae.screen import plates
+from cellmae.screen import index_fields, index_wells, plates
 from cellmae.screen.patterns import FilePattern
 from cellmae.screen.plate import slugs
 from cellmae.screen.wells import COLUMNS, ROWS, parse_well, well_name
@@ -138,6 +138,35 @@ def test_a_plate_map_is_read_or_refused(images, rows):
     with contextlib.suppress(CellmaeError):
         found = plates(screen)
         assert {plate.name for plate in found.values()} <= {"; rm -rf x", "$(touch y)"}
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"Plate": NAMES, "Well": NAMES | st.sampled_from(["A01", "A02"]), "Path_a": NAMES},
+            optional={"Site": NAMES | st.sampled_from(["1", "2"]), "Gene": NAMES},
+        ),
+        max_size=5,
+    )
+)
+@example([{"Plate": "; rm -rf x", "Well": "A01", "Path_a": "../../etc/passwd", "Site": "1", "Gene": "$(touch y)"}])
+@example([{"Plate": "$(touch y)", "Well": "A02", "Path_a": "$(touch y)/A02_1.tif", "Site": "1", "Gene": "DMSO"}])
+def test_a_sheet_of_images_is_read_or_refused(images, rows):
+    first = {"Plate": "P1", "Well": "A01", "Path_a": "; rm -rf x/A01_1.tif", "Site": "1", "Gene": "DMSO"}
+    table = pd.DataFrame([first, *rows])
+    with contextlib.suppress(UnicodeEncodeError):
+        table.to_csv(images / "sheet.csv", index=False)
+    screen = {
+        "layout": "sheet", "root": str(images), "table": "sheet.csv", "channels": ["a"], "batch": "plate",
+        "columns": {"perturbation": "Gene"}, "controls": ["DMSO"], "positive_controls": [], "plates": [],
+        "exclude": {"plates": [], "wells": [], "sites": []}, "control_where": {}, "z": "max",
+    }  # fmt: skip
+    with contextlib.suppress(CellmaeError):
+        for slug in plates(screen):
+            for name in index_fields(screen, slug)["path_a"].dropna():
+                assert (images / name).resolve().is_relative_to(images.resolve())
+            assert index_wells(screen, slug)["well"].map(parse_well).notna().all()
 
 
 @given(st.binary(max_size=60) | st.text(st.sampled_from("ab,\t\n\"'<>;"), max_size=60).map(str.encode))
