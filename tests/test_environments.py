@@ -89,3 +89,13 @@ def test_container_recipes_install_the_pinned_versions(name, repository, project
     install = re.search(r'pip install .*--constraint envs/requirements.txt --editable "\.\[(.*)\]"', recipe)
     assert install
     assert set(install[1].split(",")) <= project["optional-dependencies"].keys()
+
+
+def test_pre_commit_runs_the_pinned_tools_of_make_lint(repository, pins):
+    (local,) = yaml.safe_load((repository / ".pre-commit-config.yaml").read_text())["repos"]
+    assert local["repo"] == "local"
+    ran = [hook["entry"].split()[0] for hook in local["hooks"]]
+    lint = (repository / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
+    checked = re.findall(r"^\t\$\(BIN\)/(\w+)", lint, re.MULTILINE)
+    assert ran == [f".venv/bin/{tool}" for tool in checked]
+    assert set(checked) <= pins.keys()

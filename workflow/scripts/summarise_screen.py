@@ -8,7 +8,7 @@ from cellmae.logging import job_log
 from cellmae.screen import announce, estimate_cost, read_fields, read_wells, summarise, survey
 
 if __name__ == "__main__":
-    with job_log(snakemake.log[0]):
+    with job_log(snakemake.log[0]) as log:
         params = snakemake.params
         fields = pd.concat([read_fields(path) for path in snakemake.input.fields], ignore_index=True)
         wells = pd.concat([read_wells(path) for path in snakemake.input.wells], ignore_index=True)
@@ -31,5 +31,6 @@ if __name__ == "__main__":
         write_json(snakemake.output.json, summary.as_json())
         with atomic_path(snakemake.output.text) as partial:
             partial.write_text(summary.as_text())
+        log.info("the screen:\n%s", summary.as_text())
         if summary.cost is not None:
             print(announce(summary.cost, snakemake.config["results"]), file=sys.stderr)

@@ -15,6 +15,7 @@ from anndata.io import read_elem
 from cellmae.embeddings import VERSION
 from cellmae.errors import DamagedError, DataError
 from cellmae.files import atomic_path, digest_bytes, read_manifest, write_manifest
+from cellmae.logging import logger
 from cellmae.versions import require_version
 
 STAGE = "embeddings"
@@ -68,6 +69,7 @@ def write_embeddings(
         dim=vectors.shape[1],
         **facts,
     )
+    logger.info("%s: %d wells with vectors of %d", output, *vectors.shape)
 
 
 def read_embeddings(path: str | Path) -> ad.AnnData:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cellmae.files import read_manifest, write_csv
+from cellmae.logging import logger
 from cellmae.maps.bootstrap import interval, p_value, resampled_shares
 from cellmae.maps.probe import resampled_r2
 from cellmae.maps.reading import read_scores
@@ -112,7 +113,9 @@ def compare_models(
         if all((folder / "probe.parquet").exists() for folder in (a, b)):
             tables.append(compare_probes(_read(a, "probe"), _read(b, "probe"), **options).assign(**names))
     kept = [table for table in tables if len(table)] or tables[:1]
-    write_csv(output, pd.concat(kept, ignore_index=True).reindex(columns=COLUMNS))
+    table = pd.concat(kept, ignore_index=True).reindex(columns=COLUMNS)
+    write_csv(output, table)
+    logger.info("%d maps, %d comparisons of scores", len(maps), len(table))
 
 
 def _contests(folders: Sequence[Path]) -> Iterator[tuple[Path, Path, dict[str, str]]]:

@@ -156,8 +156,8 @@ def score_enrichment(
     tables = enrich(read_map(perturbations), sets, neighbours=neighbours, clusters=clusters, fdr=fdr, seed=seed)
     for path, table in zip((output, counts), tables, strict=True):
         write_csv(path, table)
-    for row in tables[1].itertuples():
-        logger.info("enrichment of %ss in %s: %s of %s tests", row.kind, row.source, row.enriched, row.tests)
+    for row in tables[1].dropna(subset="tests").itertuples():
+        logger.info("enrichment of %ss in %s: %d of %d tests", row.kind, row.source, row.enriched, row.tests)
 
 
 class Groups(NamedTuple):

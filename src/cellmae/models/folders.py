@@ -8,6 +8,7 @@ import yaml
 
 from cellmae.errors import DamagedError, DataError
 from cellmae.files import atomic_path, digest_file
+from cellmae.logging import logger
 from cellmae.models import VERSION
 from cellmae.models.families import Encoder, build_encoder, family_of
 from cellmae.versions import is_newer
@@ -69,6 +70,7 @@ def save_encoder(
     }
     with atomic_path(folder / RECORD) as partial:
         partial.write_text(yaml.safe_dump(record, sort_keys=False))
+    logger.info("%s: %d parameters, vectors of %d", folder, record["parameters"], record["dim"])
 
 
 def read_model(folder: str | Path) -> dict[str, Any]:

@@ -143,6 +143,8 @@ def pretrain(
             return
 
         trainer.history.write(folder / HISTORY)
+        facts = [f"{name} {value:.4g}" for name, value in trainer.history.summary().items()]
+        logger.info("after %d steps: %s", trainer.step, ", ".join(facts))
         if plan.tensorboard:
             trainer.history.write_events(folder / EVENTS)
         if isinstance(objective, MaskedObjective):

@@ -8,6 +8,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from cellmae.errors import DataError
+from cellmae.logging import logger
 from cellmae.screen.layouts import open_layout
 from cellmae.screen.listing import listing
 from cellmae.screen.metadata import TEXT
@@ -76,12 +77,17 @@ def index_fields(screen: Mapping[str, Any], slug: str, *, cache: str | Path | No
         raise DataError(f"there are no images of the plate {slug} in {screen['root']} (any more): put them there")
     channels = layout.channel_ids()
     files = files.assign(column_name="path_" + files["channel"].map(channels) if channels else "path")
-    files = _planes(files[~excluded(slug, screen).sites_of(files)], screen.get("z", "max"))
+    left_out = excluded(slug, screen).sites_of(files)
+    files = _planes(files[~left_out], screen.get("z", "max"))
     groups = files.groupby(SITE)
     facts = groups.agg(well=("well", "first"), size=("size", "sum"), mtime_ns=("mtime_ns", "max"))
     paths = _paths(files)
     paths = paths.reindex(columns=[f"path_{name}" for name in channels.values()] if channels else paths.columns)
     fields = _with_plate(facts.join(paths).reset_index(), plate)
+    logger.info(
+        "%s: %d fields of %d wells, %d of them without some image; %d image files excluded",
+        slug, len(fields), fields["well"].nunique(), paths.isna().any(axis=1).sum(), left_out.sum(),
+    )  # fmt: skip
     return _plain(fields[[*FIELDS_COLUMNS, *paths.columns, "size", "mtime_ns"]])
 
 
@@ -103,9 +109,12 @@ def index_wells(screen: Mapping[str, Any], slug: str, *, cache: str | Path | Non
     annotated = annotated_wells(layout, screen, plate)
     imaged = layout.images(plate)[POSITION].astype({"well": TEXT})
     every = pd.concat([annotated[POSITION], imaged]).drop_duplicates().sort_values(["row", "column"])
-    every = every[~excluded(slug, screen).wells_of(every)]
+    left_out = excluded(slug, screen).wells_of(every)
+    every = every[~left_out]
     wells = _with_plate(every.merge(annotated, on=POSITION, how="left"), plate)
     wells["role"] = wells["role"].fillna("empty")
+    roles = ", ".join(f"{count} {str(role).replace('_', ' ')}" for role, count in wells["role"].value_counts().items())
+    logger.info("%s: %d wells (%s), %d excluded", slug, len(wells), roles, left_out.sum())
     extras = [name for name in annotated.columns if name not in [*WELLS_COLUMNS, "experiment"]]
     known = ["experiment"] if plate.experiment else []
     return _plain(wells.assign(experiment=plate.experiment)[[*WELLS_COLUMNS, *known, *extras]])
