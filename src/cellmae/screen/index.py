@@ -10,7 +10,7 @@ from pandas.api.types import is_numeric_dtype
 from cellmae.errors import DataError
 from cellmae.logging import logger
 from cellmae.screen.layouts import open_layout
-from cellmae.screen.listing import listing
+from cellmae.screen.listing import counted, listing
 from cellmae.screen.metadata import TEXT
 from cellmae.screen.plate import Plate
 from cellmae.screen.selection import excluded
@@ -113,7 +113,7 @@ def index_wells(screen: Mapping[str, Any], slug: str, *, cache: str | Path | Non
     every = every[~left_out]
     wells = _with_plate(every.merge(annotated, on=POSITION, how="left"), plate)
     wells["role"] = wells["role"].fillna("empty")
-    roles = ", ".join(f"{count} {str(role).replace('_', ' ')}" for role, count in wells["role"].value_counts().items())
+    roles = counted({str(role): n for role, n in wells["role"].value_counts().items()}).replace("_", " ")
     logger.info("%s: %d wells (%s), %d excluded", slug, len(wells), roles, left_out.sum())
     extras = [name for name in annotated.columns if name not in [*WELLS_COLUMNS, "experiment"]]
     known = ["experiment"] if plate.experiment else []
