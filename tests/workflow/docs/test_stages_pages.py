@@ -8,7 +8,7 @@ import pytest
 from ..checkout import Checkout
 
 NAMES = {"PLATE": r"[A-Za-z0-9_.-]+?", "MODEL": "[^/]+", "ALIGNMENT": "[^/.]+", "*": ".*"}
-OF_SOME_RUNS = ("blocks.csv", "events/", "probe.", "scaling", "archived", "deleted", "restored")
+OF_SOME_RUNS = ("blocks.", "events/", "probe.", "scaling", "archived", "deleted", "restored")
 
 
 def listed(repository: Path) -> dict[str, re.Pattern[str]]:
