@@ -62,7 +62,6 @@ DAMAGES = [
     pytest.param(age, f"tiles/{PLATE}.zarr/zarr.json", EMBEDDED, "is of version 0", id="tiles of an older version"),
     pytest.param(flip_vector, f"{VECTORS}.h5ad", FIT, f"{PLATE}.h5ad", id="vectors"),
     pytest.param(garble, f"{VECTORS}.json", FIT, f"{PLATE}.json", id="manifest of vectors"),
-    pytest.param(age, f"{VECTORS}.json", FIT, "is of version 0", id="vectors of an older version"),
     pytest.param(flip, "models/mae/encoder.safetensors", EMBEDDED, "encoder.safetensors", id="weights"),
     pytest.param(garble, "models/mae/model.yaml", EMBEDDED, "model.yaml", id="model"),
     pytest.param(cut, f"screen/{PLATE}.wells.parquet", FIT, f"{PLATE}.wells.parquet", id="wells"),
@@ -72,15 +71,11 @@ DAMAGES = [
             (flip, f"{ALIGNED}.fit.h5", [f"{ALIGNED}.json"]),
             (garble, f"{ALIGNED}.h5ad", MAPPED),
             (cut, f"{MAP}/map.h5ad", SCORED),
-            (flip, f"{MAP}/treatments.h5ad", [f"{MAP}/replicates.json"]),
             (flip, f"{MAP}/pairs.parquet", [f"{MAP}/sets.json"]),
-            (flip, f"{MAP}/recall.csv", REPORTED),
             (cut, "maps/comparison.csv", REPORTED),
         ]
     ),
     pytest.param(age, f"{ALIGNED}.fit.json", [f"{ALIGNED}.json"], "is of version 0", id="fit of an older version"),
-    pytest.param(age, f"{ALIGNED}.json", MAPPED, "is of version 0", id="aligned wells of an older version"),
-    pytest.param(age, f"{MAP}/map.json", SCORED, "is of version 0", id="map of an older version"),
 ]
 
 
