@@ -18,6 +18,11 @@ MOST_DRAWN = 24
 SCORES = {"recall": "recall", "probe_r2": "R² of the probe"}
 
 
+def score_name(score: str, source: str, low: float, high: float) -> str:
+    """Return a score in words, that of recall with its source and tails."""
+    return f"recall of {source}, tails {tails(low, high)}" if score == "recall" else SCORES[score]
+
+
 @dataclass(frozen=True)
 class Contest:
     """Two maps compared by one score: the columns of ``comparison.csv`` that say who won."""
@@ -57,9 +62,7 @@ class Contest:
     @property
     def what(self) -> str:
         """The score that is compared, in words."""
-        if self.score == "recall":
-            return f"recall of {self.source}, tails {tails(self.low, self.high)}"
-        return SCORES[self.score]
+        return score_name(self.score, self.source, self.low, self.high)
 
     def verdict(self) -> Markup:
         """Say in words who is ahead, by how much, and whether that is clear of zero."""

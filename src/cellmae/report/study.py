@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from cellmae.report.blocks import Block, Section, Table, Text
-from cellmae.report.comparison import SCORES
-from cellmae.report.recall import tails
+from cellmae.report.comparison import score_name
 from cellmae.report.words import intervals, p_value
 from cellmae.study import AGAINST, varied
 
@@ -91,11 +90,7 @@ def _both_ways(comparison: pd.DataFrame) -> pd.DataFrame:
 
 def _scores(table: pd.DataFrame) -> dict[str, Any]:
     """Return the columns that say which score a row is about."""
-    columns = [table[name] for name in ("score", "source", "low", "high")]
-    words = [
-        f"recall of {source}, tails {tails(low, high)}" if score == "recall" else SCORES[score]
-        for score, source, low, high in zip(*columns, strict=True)
-    ]
+    words = [score_name(*row) for row in table[["score", "source", "low", "high"]].itertuples(index=False, name=None)]
     return {"Score": words, "Alignment": table["alignment"], "Line": table["line"]}
 
 
