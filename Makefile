@@ -34,10 +34,10 @@ coverage: $(DEVELOPMENT) ## run the tests of `make test`, and say which lines of
 	$(PYTEST) $(SIDE_BY_SIDE) -m "$(USUAL)" --cov --cov-report=term-missing:skip-covered
 
 test-faults: $(DEVELOPMENT) ## kill, fill, damage and copy runs, and see that nothing is lost
-	$(BIN)/python -m pytest -m faults
+	$(PYTEST) $(SIDE_BY_SIDE) -m faults
 
 test-configs: $(DEVELOPMENT) ## run the demo and the real data sets from beginning to end, and check the results
-	$(BIN)/python -m pytest -m configs
+	$(PYTEST) $(SIDE_BY_SIDE) --dist loadfile -m configs
 
 soak: $(DEVELOPMENT) ## endurance: 2,000 plates planned, 100 run, 20,000 steps, an hour of damaged files
 	$(BIN)/python benchmarks/soak.py

@@ -3,7 +3,11 @@
 # Seven stages, each with a rule file, a folder of results, and a target of its own name (`snakemake tiles`).
 # Without a target, everything up to the report is made.
 
+import sys
+
 from snakemake.utils import min_version
+
+from cellmae.logging import causes
 
 min_version("9.10")
 
@@ -50,3 +54,10 @@ if AWAITED:
     for waiting in workflow.rules:
         if waiting is not rules.fetch.rule:
             waiting.set_input(refuse)
+
+
+onerror:
+    # The causes once more, where they are looked for: at the end.
+    for path in log:
+        for cause in causes(path):
+            print(cause, file=sys.stderr)

@@ -52,3 +52,8 @@ def site() -> Iterator[Site]:
     """A web server on this machine, see `http_server`."""
     with serving() as running:
         yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes, so that workers that run side by side end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cellmae.errors import DamagedError, DataError
-from cellmae.logging import job_log
+from cellmae.logging import causes, job_log
 
 
 def fail(log: Path, error: Exception) -> None:
@@ -69,3 +69,21 @@ def test_what_other_processes_append_to_the_log_stays(tmp_path: Path) -> None:
     first, second = log.read_text().splitlines()
     assert first == "said by another process"
     assert second.endswith("said by the job")
+
+
+def test_the_causes_of_a_failed_run_are_the_last_words_of_its_jobs(tmp_path: Path) -> None:
+    logs = {name: tmp_path / f"{name}.log" for name in ("said", "raised", "killed", "unstarted")}
+    with pytest.raises(SystemExit):
+        fail(logs["said"], DataError("no such plate"))
+    with pytest.raises(ValueError, match="odd"):
+        fail(logs["raised"], ValueError("odd"))
+    with job_log(logs["killed"]) as log:
+        log.info("half way")
+    snakemake_log = tmp_path / "snakemake.log"
+    told = [f"    log: {path} (check log file(s) for error details)\n" for path in logs.values()]
+    snakemake_log.write_text("Error in rule tile_plate:\n".join(["", *told, told[0]]))
+    assert causes(snakemake_log) == [
+        f"{logs['said']}: no such plate",
+        f"{logs['raised']}: ValueError: odd",
+        f"{logs['killed']}: the job was ended from outside, perhaps by a limit on memory or time",
+    ]

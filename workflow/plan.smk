@@ -95,6 +95,15 @@ def fit_plates(model, alignment):
     return sorted(plates, key=lambda plate: plate not in PLATES)
 
 
+def is_mapped(model):
+    """Say whether there are maps of a model, and of the one that it is a point of, by every alignment."""
+    return all(
+        Path(f"{RESULTS}/maps/{name}/{alignment}/map.json").exists()
+        for name in {model, MODELS[model].get("of", model)}
+        for alignment in ALIGNMENTS
+    )
+
+
 def training_files(pattern):
     """Return an input function: a file of each plate that a model is trained on."""
     return lambda wildcards: expand(pattern, plate=TRAINING_PLATES[wildcards.model])
@@ -314,12 +323,19 @@ try:
         if AWAITED
         else cellmae.screen.plates(SCREEN, cache=f"{RESULTS}/screen/plates.json")
     )
+    ALIGNMENTS = config["alignments"]
     MODELS = with_points(config["models"])
+    UNFINISHED = [m for m in MODELS if not is_mapped(m)] if config["partial"] else []
+    MODELS = {model: MODELS[model] for model in MODELS if model not in UNFINISHED}
+    if not MODELS:
+        raise CellmaeError(
+            "partial: no model is mapped yet, so there is nothing to report; run without it first"
+        )
     TRAINED = models_that("trained")
     MASKED = models_that("masked")
     LABELLED = models_that("labelled")
     IMAGED = models_that("needs_images")
-    RETIRE = config["tiles"]["after_embedding"] if IMAGED else "keep"
+    RETIRE = config["tiles"]["after_embedding"] if IMAGED and not UNFINISHED else "keep"
     RETIRED = (
         []
         if RETIRE == "keep"
@@ -328,7 +344,6 @@ try:
     TRAINING_PLATES = {
         model: [] if AWAITED else training_plates(model) for model in TRAINED
     }
-    ALIGNMENTS = config["alignments"]
     RANKED = [
         model
         for model in TRAINED

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import sys
 import time
 import warnings
@@ -17,6 +18,8 @@ from cellmae.errors import CellmaeError, DamagedError
 
 SECONDS_BETWEEN_LOG_LINES = 30.0
 LOG_FORMAT, LOG_DATE_FORMAT = "%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"
+LOG_LINE = re.compile(r"[\d-]+ [\d:]+ (?P<level>[A-Z]+) (?P<message>.*)")
+FAILED_JOB = re.compile(r"^ *log: (?P<log>.+) \(check log file\(s\) for error details\)$", re.MULTILINE)
 
 DISK_REMEDIES = {
     errno.ENOSPC: "free some space, or choose another folder for results, and run again; what is done stays",
@@ -81,6 +84,25 @@ def _leave_with(message: str) -> NoReturn:
     logger.error("%s", message)
     print(f"cellmae: {message}", file=sys.stderr)
     raise SystemExit(1) from None
+
+
+def causes(snakemake_log: str | Path) -> list[str]:
+    """Return why each job failed that Snakemake's own log tells of, after the path of the job's log.
+
+    An error is the last line of a job's log; without one the job was ended from outside, by a limit on memory or time.
+    """
+    told = Path(snakemake_log).read_text(errors="replace")
+    logs = dict.fromkeys(found["log"] for found in FAILED_JOB.finditer(told))
+    return [f"{log}: {_cause(Path(log))}" for log in logs if Path(log).is_file()]
+
+
+def _cause(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    logged = [found for line in lines if (found := LOG_LINE.fullmatch(line))]
+    if not logged or logged[-1]["level"] != "ERROR":
+        return "the job was ended from outside, perhaps by a limit on memory or time"
+    written = LOG_LINE.fullmatch(lines[-1])  # else the last line of a traceback
+    return written["message"] if written else lines[-1]
 
 
 def progress(items: Iterable[Item], *, description: str, unit: str, total: int | None = None) -> Iterator[Item]:

@@ -8,8 +8,7 @@ import pytest
 
 from cellmae.files import remove
 from cellmae.pretraining import read_history
-from workflow.checkout import PLATES
-from workflow.test_interruptions import digests
+from workflow.checkout import PLATES, digests
 
 from .meddling import GREED, SIGHT, SLOWNESS, meddle
 from .runs import name_of, running

@@ -10,9 +10,7 @@ import anndata
 import pytest
 
 from cellmae.files import remove
-from workflow.checkout import PLATES
-
-from .runs import results_of
+from workflow.checkout import PLATES, results_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

@@ -7,8 +7,7 @@ import pytest
 
 from cellmae.files import remove
 from disks import enlarge, mounted
-
-from .runs import results_of
+from workflow.checkout import results_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 

@@ -1,8 +1,4 @@
-"""Kill -9 of everything at random moments of each stage, and two runs at once: the results of an undisturbed run.
-
-A job that is killed between a write and its renaming is in tests/workflow/test_interruptions.py for tiles, models and
-embeddings, and here for the stages after them.
-"""
+"""Kill -9 of everything at random moments of each stage, and two runs at once: the results of an undisturbed run."""
 
 import os
 import random
@@ -11,17 +7,34 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cellmae.files import remove
-from workflow.checkout import ENVIRONMENT, Checkout
-from workflow.test_interruptions import kill_and_rerun
-
-from .runs import results_of
+from workflow.checkout import ENVIRONMENT, PLATES, Checkout, results_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
+KILLER = '''
+"""Kills the workflow, jobs and all, when a file of a certain name has been written and is about to be renamed."""
+
+import contextlib, fnmatch, os, signal
+from pathlib import Path
+
+import cellmae.files
+
+whole = cellmae.files.atomic_path
+
+@contextlib.contextmanager
+def deadly(path):
+    with whole(path) as partial:
+        yield partial
+        if fnmatch.fnmatch(Path(path).name, os.environ["KILL_AT"]):
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+
+cellmae.files.atomic_path = deadly
+'''
 KILLS = 2  # a stage
 START_SECONDS = 120
 STAGES = {
@@ -33,6 +46,17 @@ STAGES = {
     "maps": "maps/mae/tvn.map",
     "report": "report/page",
 }
+
+
+def kill_and_rerun(checkout: Checkout, target: str, *, at: str) -> None:
+    """Run a target, kill -9 everything at a file, and run it again."""
+    killer = checkout.folder / "killer"
+    killer.mkdir()
+    (killer / "sitecustomize.py").write_text(KILLER)
+    killed = checkout.snakemake("--", target, PYTHONPATH=str(killer), KILL_AT=at)
+    assert killed.returncode == -9, killed.stderr
+    checkout.run("--unlock")
+    checkout.run("--", target)
 
 
 def start(checkout: Checkout, *arguments: str) -> subprocess.Popen[str]:
@@ -78,11 +102,29 @@ def test_a_stage_that_is_killed_twice_ends_as_if_undisturbed(finished, finished_
     assert results_of(finished) == results_of(finished_run)
 
 
-@pytest.mark.parametrize(("stage", "file"), [("alignment", "tvn.fit.h5"), ("maps", "map.h5ad"), ("report", "report")])
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [
+        ("tiles", f"{PLATES[0]}.zarr"),
+        ("embeddings", f"{PLATES[0]}.json"),  # after the vectors
+        ("alignment", "tvn.fit.h5"),
+        ("maps", "map.h5ad"),
+        ("report", "report"),
+    ],
+)
 def test_a_writer_that_is_killed_between_write_and_rename(finished, finished_run, stage, file):
     remove(finished.results / stage)
     kill_and_rerun(finished, stage, at=file)
     assert results_of(finished) == results_of(finished_run)
+
+
+def test_a_training_that_is_killed_between_write_and_rename(finished, finished_run):
+    remove(finished.results / "models" / "mae")
+    kill_and_rerun(finished, "models", at="*-000000011.pt")
+    assert "training goes on after step 10 of 20" in (finished.results / "logs/models/mae.log").read_text()
+    assert results_of(finished) == results_of(finished_run)
+    histories = [folder / "results/models/mae/history.csv" for folder in (finished.folder, finished_run)]
+    np.testing.assert_array_equal(*(pd.read_csv(history)["loss"] for history in histories))
 
 
 def test_a_second_run_on_the_same_folder_is_refused_and_disturbs_nothing(finished, finished_run):

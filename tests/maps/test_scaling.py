@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cellmae.files import write_manifest
-from cellmae.maps.scaling import scale, scale_models, training_facts
+from cellmae.maps.scaling import BAND_POINTS, scale, scale_models, training_facts
 
 GENES = [f"g{number}" for number in range(40)]
 PAIRS = list(combinations(GENES, 2))
@@ -36,7 +36,7 @@ def errors_of(r2):
 
 def test_trends_are_lines_over_the_logarithm_of_operations():
     pairs = {name: pairs_of(share) for name, share in RECALLS.items()}
-    points, trends, _ = scale(facts(), pairs, {}, replicates=200)
+    points, trends, bands, _ = scale(facts(), pairs, {}, replicates=200)
     assert points.set_index("model")["value"].to_dict() == pytest.approx(RECALLS, abs=1e-3)
     members = [name for name in RECALLS if name.startswith("mae")]
     slope, intercept = np.polyfit([np.log10(FLOPS[name]) for name in members], [RECALLS[name] for name in members], 1)
@@ -47,11 +47,17 @@ def test_trends_are_lines_over_the_logarithm_of_operations():
     assert trend["slope_ci_low"] < trend["slope"] < trend["slope_ci_high"]
     assert (trend["models"], trend["lowest_flops"], trend["highest_flops"]) == (4, 1e12, 1e14)
     assert trend["p_value"] < 0.02
+    assert (bands["flops"].min(), bands["flops"].max()) == pytest.approx((1e12, 1e14))
+    assert bands["value"].to_numpy() == pytest.approx(trend["intercept"] + trend["slope"] * np.log10(bands["flops"]))
+    assert (bands["value_ci_low"] < bands["value"]).all()
+    assert (bands["value"] < bands["value_ci_high"]).all()
+    width = (bands["value_ci_high"] - bands["value_ci_low"]).to_numpy()
+    assert width[len(width) // 3] < width[-1]  # a line is known best amid its points
 
 
 def test_gains_are_those_of_the_best_over_the_best_classifier():
     pairs = {name: pairs_of(share) for name, share in RECALLS.items()}
-    _, _, gains = scale(facts(), pairs, {}, replicates=200)
+    *_, gains = scale(facts(), pairs, {}, replicates=200)
     (gain,) = gains.to_dict("records")
     assert (gain["model"], gain["baseline"]) == ("mae-large", "net")
     assert gain["gain"] == pytest.approx(0.4 / 0.25 - 1, abs=0.02)
@@ -60,15 +66,18 @@ def test_gains_are_those_of_the_best_over_the_best_classifier():
 
 def test_without_a_classifier_or_a_second_budget_there_is_nothing_to_say():
     some = facts().loc[["mae-s0", "mae-s1", "guess"]]
-    points, trends, gains = scale(some, {name: pairs_of(RECALLS[name]) for name in some.index}, {}, replicates=20)
+    points, trends, bands, gains = scale(
+        some, {name: pairs_of(RECALLS[name]) for name in some.index}, {}, replicates=20
+    )
     assert len(points) == 3
     assert trends.empty
+    assert bands.empty
     assert gains.empty
 
 
 def test_equal_models_show_no_trend():
     pairs = {name: pairs_of(0.3, seed=number) for number, name in enumerate(RECALLS)}
-    _, trends, gains = scale(facts(), pairs, {}, replicates=200)
+    _, trends, _, gains = scale(facts(), pairs, {}, replicates=200)
     assert trends["slope_ci_low"].item() < 0 < trends["slope_ci_high"].item()
     assert gains["gain_ci_low"].item() < 0 < gains["gain_ci_high"].item()
 
@@ -76,7 +85,7 @@ def test_equal_models_show_no_trend():
 def test_the_probe_is_scored_alike():
     pairs = {name: pairs_of(share) for name, share in RECALLS.items()}
     errors = {name: errors_of(share / 2) for name, share in RECALLS.items()}
-    points, trends, _ = scale(facts(), pairs, errors, replicates=20)
+    points, trends, *_ = scale(facts(), pairs, errors, replicates=20)
     assert points.loc[points["score"] == "probe_r2", "value"].tolist() == pytest.approx(
         [v / 2 for v in RECALLS.values()]
     )
@@ -101,7 +110,7 @@ def test_files(tmp_path):
     study = {"ours": {"vary": {"seed": [0, 1]}}}
     assert training_facts("mae-large-at-100", tmp_path / "models", study)["device_hours"] == pytest.approx(150 / 3600)
     assert training_facts("mae-large", tmp_path / "models", study)["device_hours"] == pytest.approx(200 / 3600)
-    files = {name: tmp_path / f"{name}.csv" for name in ("points", "trends", "gains")}
+    files = {name: tmp_path / f"{name}.csv" for name in ("points", "trends", "bands", "gains")}
     scale_models(
         [tmp_path / "maps" / name / "tvn" for name in RECALLS],
         models=tmp_path / "models",
@@ -114,4 +123,5 @@ def test_files(tmp_path):
     assert points.loc["mae-large-at-100", "on_the_way"]
     assert np.isnan(points.loc["guess", "device_hours"])
     assert pd.read_csv(files["trends"])["alignment"].tolist() == ["tvn"]
+    assert len(pd.read_csv(files["bands"])) == BAND_POINTS
     assert len(pd.read_csv(files["gains"])) == 1

@@ -106,7 +106,7 @@ pretrain(arguments.pop("spec"), **arguments)
 
 
 def start(plates, folder, **changes):
-    arguments = plates.arguments(folder) | {"spec": SPEC | {"crops_total": 4000} | changes, "ranks": 2}
+    arguments = plates.arguments(folder) | {"spec": SPEC | {"crops_total": 1600} | changes, "ranks": 2}
     return subprocess.Popen(
         [sys.executable, "-c", SLOW_RANKS, json.dumps(arguments, default=str)],
         stdout=subprocess.DEVNULL,
@@ -134,8 +134,8 @@ def test_ranks_that_are_told_to_stop_leave_a_checkpoint_and_go_on(plates, tmp_pa
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) != 0
     assert not (tmp_path / "model.yaml").exists()
-    train(plates, tmp_path, crops_total=4000, ranks=2)
-    assert read_history(tmp_path / "history.csv")["step"].iloc[-1] == 500
+    train(plates, tmp_path, crops_total=1600, ranks=2)
+    assert read_history(tmp_path / "history.csv")["step"].iloc[-1] == 200
 
 
 def test_a_rank_that_is_killed_ends_the_others_at_once(plates, tmp_path):

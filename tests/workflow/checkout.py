@@ -15,7 +15,10 @@ import yaml
 from snakemake.cli import args_to_api, parse_args
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from cellmae.files import digest_file
 from cellmae.screen.simulation import CHANNELS, design
+
+from .warm import run_snakemake
 
 PLATES = ["gene-001_Plate1", "gene-002_Plate1"]
 LATER_PLATE = "gene-001_Plate2"
@@ -37,6 +40,7 @@ CONFIG: dict[str, Any] = {
     "alignments": {"tvn": {"method": "tvn", "pca": 8}},
     "maps": {"relationships": {"complexes": "plates/relationships.csv"}, "bootstrap": 20},
 }  # fmt: skip
+TIMED = {"history.csv", "training.csv", "plates.json"}  # speeds, and times of folders
 TARGETS = {"all", "restore_tiles", "screen", "tiles", "models", "embeddings", "alignment", "maps", "report"}
 # Threads that wait for each other must not spin while other processes need the core.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -46,6 +50,22 @@ def plates_of(slugs: list[str]) -> pd.DataFrame:
     """Return the metadata of these plates."""
     wells = design(SIMULATION)
     return wells[(wells["experiment_name"] + "_Plate" + wells["plate"].astype(str)).isin(slugs)]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the digest of every file in a folder of results, but of those that tell of times, as checkpoints do."""
+    return {
+        str(path.relative_to(folder)): digest_file(path)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in TIMED and path.suffix not in (".pt", ".partial")
+    }
+
+
+def results_of(checkout: "Checkout | Path") -> dict[str, str]:
+    """Return the digest of every result of a run, see :func:`digests`; of none of its logs and benchmarks."""
+    folder = checkout.results if isinstance(checkout, Checkout) else checkout / "results"
+    found = digests(folder)
+    return {path: digest for path, digest in found.items() if Path(path).parts[0] not in ("logs", "benchmarks")}
 
 
 class Announcements(logging.Handler):
@@ -112,6 +132,8 @@ class Checkout:
 
     def snakemake(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run snakemake as a process group of its own; ``variables`` go to its environment."""
+        if not variables:  # which a process may want to see from its start
+            return run_snakemake(["--cores", "2", *arguments], folder=self.folder, environment=ENVIRONMENT)
         return subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
             cwd=self.folder,

@@ -1,11 +1,14 @@
 """What a change makes anew, job by job: its stage and what follows, nothing before it, nothing that was fitted."""
 
+import json
 import os
 from importlib import import_module
 
 import pytest
 
-from .checkout import LATER_PLATE, PLATES, plates_of
+from cellmae.files import digest_file
+
+from .checkout import LATER_PLATE, PLATES, Checkout, plates_of
 
 pytestmark = pytest.mark.slow
 MODELS = ["mae", "intensity"]
@@ -181,3 +184,26 @@ def test_fitted_plates_survive_the_loss_of_their_outputs(finished):
 def test_a_stage_made_anew_alone_touches_nothing_before_it(finished):
     assert finished.plan("--forcerun", "tile_plate", "--", "tiles") == tiling()
     assert finished.plan("--forcerun", "apply_alignment", "--", "alignment") == aligning()
+
+
+def test_a_plate_that_is_added_and_one_that_is_removed(finished):
+    weights = digest_file(finished.results / "models/mae/encoder.safetensors")
+    fit = digest_file(finished.results / "alignment/mae/tvn.fit.h5")
+    finished.configure(models__intensity=None)
+    finished.annotate(plates_of([*PLATES, LATER_PLATE]))
+    finished.run("--", "alignment")
+    assert aligned_plates(finished) == sorted([*PLATES, LATER_PLATE])
+    assert digest_file(finished.results / "models/mae/encoder.safetensors") == weights
+    assert digest_file(finished.results / "alignment/mae/tvn.fit.h5") == fit
+
+    # The removed plate keeps its old vectors when the model is trained anew without it.
+    finished.annotate(plates_of([PLATES[0], LATER_PLATE]))
+    finished.configure(models__mae__refit=True)
+    finished.run("--", "alignment")
+    assert aligned_plates(finished) == sorted([PLATES[0], LATER_PLATE])
+    assert json.loads((finished.results / "alignment/mae/tvn.fit.json").read_text())["fit_plates"] == PLATES[:1]
+    assert finished.plan("--", "alignment") == set()
+
+
+def aligned_plates(checkout: Checkout) -> list[str]:
+    return json.loads((checkout.results / "alignment/mae/tvn.json").read_text())["plates"]

@@ -299,6 +299,7 @@ if config["study"]:
                 labels={"Table": "Training compute"},
             ),
             trends=f"{RESULTS}/maps/scaling_trends.csv",
+            bands=f"{RESULTS}/maps/scaling_bands.csv",
             gains=f"{RESULTS}/maps/scaling_gains.csv",
             manifest=f"{RESULTS}/maps/scaling.json",
         log:

@@ -55,7 +55,13 @@ rule write_report:
         runtime=growing(60),
     params:
         version=cellmae.report.VERSION,
-        config={key: config[key] for key in config if key not in ("dask", "publish")},
+        config={
+            key: config[key]
+            for key in config
+            if key not in ("dask", "partial", "publish")
+        },
+        models=MODELS,
+        unfinished=UNFINISHED,
         plates=list(PLATES),
         images=bool(IMAGED),
         truth=SIMULATED,

@@ -12,6 +12,7 @@ if __name__ == "__main__":
             study=snakemake.params.study,
             points=snakemake.output.points,
             trends=snakemake.output.trends,
+            bands=snakemake.output.bands,
             gains=snakemake.output.gains,
             thresholds=snakemake.params.thresholds,
             **snakemake.params.resampling,

@@ -22,7 +22,8 @@ MAP_PARTS = ("X", "obs", "uns")
 """What scores need of a map; its cosines and layouts stay on disk."""
 WRITTEN_WITH = {
     "treatments": "map", "pairs": "recall", "unmatched": "recall", "proximity": "replicates", "compounds": "replicates",
-    "enrichment": "sets", "enrichment_counts": "sets", "scaling_trends": "scaling", "scaling_gains": "scaling",
+    "enrichment": "sets", "enrichment_counts": "sets", "scaling_trends": "scaling", "scaling_bands": "scaling",
+    "scaling_gains": "scaling",
 }  # fmt: skip
 """Files that have no manifest of their own name, and the one that vouches for them."""
 

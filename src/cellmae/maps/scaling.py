@@ -1,6 +1,6 @@
 """How scores grow with the operations of a training: a table of points, trends, and gains over weak supervision."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,12 @@ TREND_COLUMNS = [
     *SCORE, "line", "models", "lowest_flops", "highest_flops", "intercept", "slope", "slope_ci_low", "slope_ci_high",
     "p_value",
 ]  # fmt: skip
+BAND_COLUMNS = [*SCORE, "line", "flops", "value", "value_ci_low", "value_ci_high"]
 GAIN_COLUMNS = [
     *SCORE, "line", "model", "value", "baseline", "baseline_value", "gain", "gain_ci_low", "gain_ci_high", "p_value",
 ]  # fmt: skip
 LABELLED = "classifier"
+BAND_POINTS = 21
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def scale(
     thresholds: Thresholds = THRESHOLDS,
     replicates: int = 1000,
     seed: int = 0,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Relate the scores of models to the operations of their training.
 
     A trend is the least-squares line of a score over the decimal logarithm of operations, through the models of one
@@ -129,10 +131,11 @@ def scale(
     Returns
     -------
     tuple
-        Tables of points, trends and gains, see :data:`POINT_COLUMNS`, :data:`TREND_COLUMNS`, :data:`GAIN_COLUMNS`,
-        without the column ``alignment``.
+        Tables of points, trends, bands and gains, see :data:`POINT_COLUMNS`, :data:`TREND_COLUMNS`,
+        :data:`BAND_COLUMNS`, :data:`GAIN_COLUMNS`, without the column ``alignment``. A band is a trend at
+        :data:`BAND_POINTS` numbers of operations between the lowest and the highest of its models.
     """
-    points, trends, gains = [], [], []
+    points, trends, bands, gains = [], [], [], []
     options = {"replicates": replicates, "seed": seed}
     for score, found in [
         *_recalls(pairs, facts.index, thresholds, **options),
@@ -140,13 +143,15 @@ def scale(
     ]:
         points.append(_points(facts, found).assign(**score))
         trends += [row | score for row in _trends(facts, found)]
+        bands += [table.assign(**score) for table in _bands(facts, found)]
         gains += [row | score for row in _gains(facts, found)]
-    columns = [
-        [name for name in names if name != "alignment"] for names in (POINT_COLUMNS, TREND_COLUMNS, GAIN_COLUMNS)
-    ]
-    table = pd.concat(points, ignore_index=True) if points else pd.DataFrame()
-    tables = (table, pd.DataFrame(trends), pd.DataFrame(gains))
-    return tuple(table.reindex(columns=names) for table, names in zip(tables, columns, strict=True))  # type: ignore[return-value]
+    stacked = [pd.concat(tables, ignore_index=True) if tables else pd.DataFrame() for tables in (points, bands)]
+    found_columns = zip(
+        (stacked[0], pd.DataFrame(trends), stacked[1], pd.DataFrame(gains)),
+        (POINT_COLUMNS, TREND_COLUMNS, BAND_COLUMNS, GAIN_COLUMNS),
+        strict=True,
+    )
+    return tuple(table.reindex(columns=[*names]).drop(columns="alignment") for table, names in found_columns)  # type: ignore[return-value]
 
 
 def _recalls(
@@ -191,12 +196,7 @@ def _points(facts: pd.DataFrame, found: Replicates) -> pd.DataFrame:
 
 def _trends(facts: pd.DataFrame, found: Replicates) -> list[dict[str, Any]]:
     rows = []
-    trained = (facts["flops"] > 0).to_numpy()
-    for line in facts.loc[trained, "line"].unique():
-        members = np.flatnonzero(trained & (facts["line"] == line).to_numpy())
-        flops = facts["flops"].to_numpy(dtype=float)[members]
-        if len(np.unique(flops)) < 2:
-            continue
+    for line, members, flops in _trended(facts):
         slopes, _ = _lines(np.log10(flops), found.draws[:, members])
         (slope,), (intercept,) = _lines(np.log10(flops), found.values[None, members])
         low, high = interval(slopes)
@@ -208,6 +208,29 @@ def _trends(facts: pd.DataFrame, found: Replicates) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return rows
+
+
+def _bands(facts: pd.DataFrame, found: Replicates) -> list[pd.DataFrame]:
+    tables = []
+    for line, members, flops in _trended(facts):
+        x = np.linspace(*np.log10([flops.min(), flops.max()]), BAND_POINTS)
+        slopes, intercepts = _lines(np.log10(flops), found.draws[:, members])
+        (slope,), (intercept,) = _lines(np.log10(flops), found.values[None, members])
+        bounds = np.array([interval(draws) for draws in (np.outer(slopes, x) + intercepts[:, None]).T])
+        band = {"flops": 10**x, "value": slope * x + intercept}
+        band |= {"value_ci_low": bounds[:, 0], "value_ci_high": bounds[:, 1]}
+        tables.append(pd.DataFrame(band).assign(line=line))
+    return tables
+
+
+def _trended(facts: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.intp], NDArray[np.float64]]]:
+    """Yield each line whose models differ in operations, with the numbers and the operations of its models."""
+    trained = (facts["flops"] > 0).to_numpy()
+    for line in facts.loc[trained, "line"].unique():
+        members = np.flatnonzero(trained & (facts["line"] == line).to_numpy())
+        flops = facts["flops"].to_numpy(dtype=float)[members]
+        if len(np.unique(flops)) > 1:
+            yield line, members, flops
 
 
 def _lines(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
@@ -252,12 +275,15 @@ def scale_models(
     study: Mapping[str, Any],
     points: str | Path,
     trends: str | Path,
+    bands: str | Path,
     gains: str | Path,
     thresholds: Thresholds = THRESHOLDS,
     replicates: int = 1000,
     seed: int = 0,
 ) -> None:
-    """Write ``scaling.csv``, ``scaling_trends.csv`` and ``scaling_gains.csv``, each alignment by itself.
+    """Write ``scaling.csv``, ``scaling_trends.csv``, ``scaling_bands.csv`` and ``scaling_gains.csv``.
+
+    Each alignment is by itself.
 
     Parameters
     ----------
@@ -267,7 +293,7 @@ def scale_models(
         Folder of the models of the run.
     study
         The section of the configuration.
-    points, trends, gains
+    points, trends, bands, gains
         Files to write.
     thresholds, replicates, seed
         As in :func:`scale`.
@@ -289,7 +315,7 @@ def scale_models(
         )
         found = scale(facts, pairs, errors, thresholds=thresholds, replicates=replicates, seed=seed)
         tables.append([table.assign(alignment=alignment) for table in found])
-    for path, parts, columns in zip(
-        (points, trends, gains), zip(*tables, strict=True), (POINT_COLUMNS, TREND_COLUMNS, GAIN_COLUMNS), strict=True
-    ):
+    all_columns = (POINT_COLUMNS, TREND_COLUMNS, BAND_COLUMNS, GAIN_COLUMNS)
+    files = (points, trends, bands, gains)
+    for path, parts, columns in zip(files, zip(*tables, strict=True), all_columns, strict=True):
         write_csv(path, pd.concat(parts, ignore_index=True)[columns])

@@ -1,110 +1,182 @@
-"""Recall against the computing that training took, where models of several sizes or lengths of training ran."""
+"""Scores against the computing that training took, where models of several sizes or lengths of training ran."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from cellmae.report.blocks import Block, Panels, Plot, Section, Table
+from cellmae.report.comparison import score_name
 from cellmae.report.intervals import assign_markers, row_labels
-from cellmae.report.recall import BY_DATABASE, tails
 from cellmae.report.style import MUTED, new_figure
-from cellmae.report.words import intervals, number
+from cellmae.report.words import intervals, listed, number, quantity
 
 FEWEST_POINTS = 2
+SCORE = ["score", "source", "low", "high"]
+COLUMNS = [*SCORE, "model", "alignment", "line", "flops", "value", "value_ci_low", "value_ci_high"]
 
 
 def compute_sections(
-    scores: pd.DataFrame, flops: Mapping[str, float], *, lines: Mapping[str, str], colours: Mapping[str, str]
+    recalls: pd.DataFrame,
+    probes: pd.DataFrame | None,
+    flops: Mapping[str, float],
+    *,
+    lines: Mapping[str, str],
+    bands: pd.DataFrame | None = None,
+    unfinished: Sequence[str] = (),
+    colours: Mapping[str, str],
 ) -> list[Section]:
-    """Show recall against training compute; nothing where fewer than two trained models differ in it.
+    """Show scores against training compute; nothing where fewer than two trained models differ in it.
 
     Parameters
     ----------
-    scores
-        ``recall.csv`` of all models and alignments one below the other, with ``model`` and ``alignment``.
+    recalls, probes
+        ``recall.csv``, and ``probe.csv`` of simulated screens, of all models and alignments one below the other, with
+        ``model`` and ``alignment``.
     flops
         Operations of the training, by model; of a point on the way, so far.
     lines
         What models belong together, such as a line of a study, or a model and the points on the way to it.
+    bands
+        ``scaling_bands.csv`` of a study, whose alignments are drawn apart.
+    unfinished
+        Models that should be there and are not.
     """
-    table = scores.assign(
-        label=row_labels(scores), flops=scores["model"].map(flops), line=scores["model"].map(lines)
-    ).dropna(subset=["recall", "flops"])
+    table = _points(recalls, probes).assign(line=lambda points: points["model"].map(lines))
+    table = table.assign(flops=table["model"].map(flops)).dropna(subset=["value", "flops"])
     if table["flops"].nunique() < FEWEST_POINTS:
         return []
     markers = assign_markers(list(dict.fromkeys(table["alignment"])))
+    apart = ["name"] if bands is None or len(markers) == 1 else ["name", "alignment"]
+    trends = None if bands is None else bands.assign(name=_names(bands))
     plots = [
         Plot(
             f"compute-{place}",
-            compute_figure(group, colours=colours, markers=markers),
-            alt=f"Recall of {source} against training compute: "
+            compute_figure(
+                group,
+                None if trends is None else trends.merge(group[apart].drop_duplicates()),
+                unfinished=len(unfinished),
+                colours=colours,
+                markers=markers,
+            ),
+            alt=f"{', '.join(words)} against training compute: "
             + "; ".join(
-                f"{label} {number(recall, 2)} at {flop:.1e} operations"
-                for label, recall, flop in zip(group["label"], group["recall"], group["flops"], strict=True)
+                f"{label} {number(value, 2)} at {flop:.1e} operations"
+                for label, value, flop in zip(group["label"], group["value"], group["flops"], strict=True)
             )
             + ".",
-            title=f"{source}, tails {tails(*group[['low', 'high']].iloc[0])}",
+            title=", ".join(words),
         )
-        for place, ((source, *_), group) in enumerate(table.groupby(BY_DATABASE, sort=False), start=1)
+        for place, (words, group) in enumerate(table.groupby(apart, sort=False), start=1)
     ]
-    caption = (
-        "Recall against the operations of the whole training (forward and backward passes, two operations a "
-        "multiply-add), on a scale of powers of ten. Upright lines are 95 % intervals, dotted: chance. Models that "
-        "belong together are connected; a point on the way to a model stands in the middle of its schedule, where the "
-        "learning rate is still high."
-    )
-    blocks: list[Block] = [Panels(plots, caption), _table(table)]
-    return [Section("compute", "Recall and training compute", blocks)]
+    blocks: list[Block] = [Panels(plots, _caption(bands is not None, unfinished)), _table(table)]
+    return [Section("compute", "Scores and training compute", blocks)]
 
 
-def compute_figure(scores: pd.DataFrame, *, colours: Mapping[str, str], markers: Mapping[str, str]) -> Figure:
-    """Draw the recall of one database against training compute.
+def _points(recalls: pd.DataFrame, probes: pd.DataFrame | None) -> pd.DataFrame:
+    """Return recalls and R2 in the same columns, with their names."""
+    points = [_scored(recalls, "recall")]
+    if probes is not None:
+        points.append(_scored(probes.assign(source="", low=np.nan, high=np.nan, chance=np.nan), "r2", "probe_r2"))
+    found = pd.concat(points, ignore_index=True)
+    return found.assign(name=_names(found), label=row_labels(found))
+
+
+def _scored(scores: pd.DataFrame, column: str, score: str | None = None) -> pd.DataFrame:
+    kept = [*SCORE[1:], "model", "alignment", "chance"]
+    values = {f"value{end}": scores[f"{column}{end}"] for end in ("", "_ci_low", "_ci_high")}
+    return scores[kept].assign(score=score or column, **values)
+
+
+def _names(scores: pd.DataFrame) -> list[str]:
+    return [score_name(*row) for row in scores[SCORE].itertuples(index=False, name=None)]
+
+
+def compute_figure(
+    scores: pd.DataFrame,
+    trends: pd.DataFrame | None = None,
+    *,
+    unfinished: int = 0,
+    colours: Mapping[str, str],
+    markers: Mapping[str, str],
+) -> Figure:
+    """Draw a score against training compute.
 
     Parameters
     ----------
     scores
-        Rows with one source and one pair of thresholds, with ``label``, ``line`` and ``flops``.
+        Rows of one score, with ``value`` and its interval, ``chance``, ``label``, ``line`` and ``flops``.
+    trends
+        Rows of ``scaling_bands.csv`` to draw behind, for the lines of ``scores``.
+    unfinished
+        How many models are missing.
     """
     figure, (axes,) = new_figure(4.0, 3.2)
-    for (_, alignment), line in scores.sort_values("flops").groupby(["line", "alignment"], sort=False):
-        colour, flops = colours[line["model"].iloc[0]], line["flops"]
-        axes.vlines(flops, line["recall_ci_low"], line["recall_ci_high"], color=colour, linewidth=2.2)
-        axes.plot(flops, line["recall"], color=colour, linewidth=1)
-        axes.plot(flops, line["recall"], markers[str(alignment)], color=colour, markersize=7)
-        name = line["label"].iloc[-1] if line["model"].nunique() == 1 else line["line"].iloc[-1]
+    of_line = {line: colours[model] for line, model in zip(scores["line"], scores["model"], strict=True)}
+    if trends is not None:
+        for (name, _), band in trends.groupby(["line", "alignment"], sort=False):
+            axes.fill_between(
+                band["flops"], band["value_ci_low"], band["value_ci_high"], color=of_line[name], alpha=0.15, linewidth=0
+            )
+            axes.plot(band["flops"], band["value"], color=of_line[name], linewidth=1.2, linestyle=(0, (4, 2)))
+    for (name, alignment), line in scores.sort_values("flops").groupby(["line", "alignment"], sort=False):
+        colour, flops = of_line[name], line["flops"]
+        axes.vlines(flops, line["value_ci_low"], line["value_ci_high"], color=colour, linewidth=2.2)
+        if trends is None:
+            axes.plot(flops, line["value"], color=colour, linewidth=1)
+        axes.plot(flops, line["value"], markers[str(alignment)], color=colour, markersize=7)
         axes.annotate(
-            name,
-            (flops.iloc[-1], line["recall"].iloc[-1]),
+            line["label"].iloc[-1] if line["model"].nunique() == 1 else name,
+            (flops.iloc[-1], line["value"].iloc[-1]),
             xytext=(7, 0),
             textcoords="offset points",
             va="center",
             fontsize=9,
         )
-    axes.axhline(scores["chance"].mean(), color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+    if scores["chance"].notna().any():
+        axes.axhline(scores["chance"].mean(), color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+    if unfinished:
+        missing = f"\N{MULTIPLICATION SIGN} {quantity(unfinished, 'model')} not finished"
+        axes.text(0.98, 0.02, missing, transform=axes.transAxes, color=MUTED, ha="right", fontsize=9)
     axes.set_xscale("log")
     low, high = np.log10([scores["flops"].min(), scores["flops"].max()])
     axes.set_xlim(10 ** (low - 0.2), 10 ** (high + 0.8))  # room for names
-    axes.set(xlabel="operations of training", ylabel="recall", ylim=(0, 1.02))
+    axes.set(xlabel="operations of training", ylabel=_axis(scores), ylim=(min(0.0, scores["value_ci_low"].min()), 1.02))
     axes.grid(axis="y")
     return figure
+
+
+def _axis(scores: pd.DataFrame) -> str:
+    return "recall" if scores["score"].eq("recall").all() else "R² on held-out plates"
+
+
+def _caption(trends: bool, unfinished: Sequence[str]) -> str:
+    joined = (
+        "Dashed: the trend of a line of the study, a straight line through its models, and its 95 % band; it is not "
+        "drawn beyond them."
+        if trends
+        else "Models that belong together are connected."
+    )
+    missing = f" Not finished, and so not here: {listed(unfinished)}." if unfinished else ""
+    return (
+        "Scores against the operations of the whole training (forward and backward passes, two operations a "
+        f"multiply-add), on a scale of powers of ten. Upright lines are 95 % intervals, dotted: chance. {joined} A "
+        "point on the way to a model stands in the middle of its schedule, where the learning rate is still high."
+        f"{missing}"
+    )
 
 
 def _table(scores: pd.DataFrame) -> Table:
     shown = pd.DataFrame(
         {
-            "Database": scores["source"],
-            "Tails": [tails(low, high) for low, high in zip(scores["low"], scores["high"], strict=True)],
+            "Score": scores["name"],
             "Model": scores["model"],
             "Alignment": scores["alignment"],
             "Operations": scores["flops"],
-            "Recall": scores["recall"],
-            "95 % interval": intervals(scores, "recall"),
+            "Value": scores["value"],
+            "95 % interval": intervals(scores, "value"),
         }
     )
-    frame = scores[
-        ["source", "low", "high", "model", "alignment", "flops", "recall", "recall_ci_low", "recall_ci_high"]
-    ]
-    formats = {"Operations": "{:.2e}", "Recall": "{:z.3f}", "95 % interval": "{}"}
-    return Table("compute", frame, shown, "Recall and the operations of training.", formats)
+    formats = {"Operations": "{:.2e}", "Value": "{:z.3f}", "95 % interval": "{}"}
+    return Table("compute", scores[COLUMNS], shown, "Scores and the operations of training.", formats)

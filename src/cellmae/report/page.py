@@ -49,6 +49,7 @@ def write_report(
     alignments: Mapping[str, Mapping[str, Any]],
     images: bool,
     truth: bool,
+    unfinished: Sequence[str] = (),
     ranked: Sequence[str] = (),
     aliases: str | Path | None = None,
     seed: int = 0,
@@ -73,6 +74,8 @@ def write_report(
         The screen has images, and so has tiles.
     truth
         The screen is simulated, so that a probe of the true phenotypes exists.
+    unfinished
+        Models of the configuration that are left out, because their maps are not there.
     ranked
         Models whose blocks were ranked.
     aliases
@@ -94,6 +97,7 @@ def write_report(
             alignments=alignments,
             images=images,
             truth=truth,
+            unfinished=unfinished,
             ranked=ranked,
             genes=Genes.read(aliases=aliases),
             seed=seed,
@@ -103,7 +107,11 @@ def write_report(
         uris = _write_figures(sections, folder / "figures")
         _write_tables(sections, folder / "tables")
         page = render(
-            title=title, lead=_lead(run, images=images), facts=facts(run.summary()), sections=sections, images=uris
+            title=title,
+            lead=_lead(run, images=images, unfinished=unfinished),
+            facts=facts(run.summary()),
+            sections=sections,
+            images=uris,
         )
         (folder / "index.html").write_text(page, encoding="utf-8")
     logger.info("report: %d sections, %d figures, %.1f MB", len(sections), len(uris), len(page) / 1e6)
@@ -157,6 +165,7 @@ def _sections(
     alignments: Mapping[str, Mapping[str, Any]],
     images: bool,
     truth: bool,
+    unfinished: Sequence[str],
     ranked: Sequence[str],
     genes: Genes,
     seed: int,
@@ -177,8 +186,11 @@ def _sections(
         comparison_section(comparison),
         *compute_sections(
             every_pair,
+            probes,
             _training_flops(run, imaged),
             lines={name: line_of(name, study) or whole_model(name) for name in run.models},
+            bands=run.bands() if study else None,
+            unfinished=unfinished,
             colours=colours,
         ),
         *(study_sections(run.trends(), run.gains(), comparison, study) if study else []),
@@ -240,13 +252,14 @@ def _tiles(run: Results) -> Section:
     )
 
 
-def _lead(run: Results, *, images: bool) -> str:
+def _lead(run: Results, *, images: bool, unfinished: Sequence[str]) -> str:
     sides = (
         f"{quantity(len(run.models), 'model')} ({listed(run.models)}), {quantity(len(run.alignments), 'alignment')} "
         f"({listed(run.alignments)})"
     )
     source = "" if images else " The screen is a table of profiles, so there are no tiles and no training to show."
-    return f"From {quantity(len(run.plates), 'plate')} to a map of perturbations: {sides}.{source}"
+    missing = f" Not finished, and left out: {listed(unfinished)}." if unfinished else ""
+    return f"From {quantity(len(run.plates), 'plate')} to a map of perturbations: {sides}.{missing}{source}"
 
 
 def _script_json(value: Any) -> Markup:

@@ -94,6 +94,10 @@ class Results:
         """Return ``scaling_trends.csv`` of a study."""
         return read_scores(self.folder / "maps" / "scaling_trends.csv")
 
+    def bands(self) -> pd.DataFrame:
+        """Return ``scaling_bands.csv`` of a study."""
+        return read_scores(self.folder / "maps" / "scaling_bands.csv")
+
     def gains(self) -> pd.DataFrame:
         """Return ``scaling_gains.csv`` of a study."""
         return read_scores(self.folder / "maps" / "scaling_gains.csv")

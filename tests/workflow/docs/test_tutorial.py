@@ -12,7 +12,7 @@ import pytest
 from .blocks import blocks
 
 
-@pytest.mark.slow
+@pytest.mark.configs
 @pytest.mark.timeout(1500)
 def test_the_tutorial_goes_as_it_says(repository: Path, tmp_path: Path) -> None:
     for name in ("workflow", "profiles", "envs"):
