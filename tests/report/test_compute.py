@@ -46,7 +46,7 @@ def test_the_probe_has_a_figure_of_its_own() -> None:
     (section,) = compute_sections(scores(), probes(), FLOPS, lines=LINES, colours=COLOURS)
     panels, table = section.blocks
     assert panels.plots[-1].title == "R² of the probe"
-    assert "intensity · tvn −0.10 at 1.0e+17 operations" in panels.plots[-1].alt
+    assert "intensity · tvn \N{MINUS SIGN}0.10 at 1.0e+17 operations" in panels.plots[-1].alt
     assert panels.plots[-1].figure.axes[0].get_ylim()[0] == pytest.approx(-0.2)
     assert table.frame["score"].tolist() == ["recall"] * 3 + ["probe_r2"] * 2
 
@@ -66,7 +66,7 @@ def test_a_study_has_a_band_behind_its_line_and_says_what_is_missing() -> None:
     assert list(axes.lines[0].get_ydata()) == [0.31, 0.59]
     (filled,) = fills(axes)
     assert filled.get_paths()[0].vertices[:, 1].min() == pytest.approx(0.26)
-    assert "× 2 models not finished" in [text.get_text() for text in axes.texts]
+    assert "\N{MULTIPLICATION SIGN} 2 models not finished" in [text.get_text() for text in axes.texts]
 
 
 def test_a_study_draws_alignments_apart_and_only_their_own_trends() -> None:

@@ -27,8 +27,8 @@ from threadpoolctl import threadpool_limits
 
 IMPORTED = [
     "anndata", "dask.array", "distributed", "jinja2", "matplotlib.figure", "scanpy", "scipy.stats",
-    "sklearn.decomposition", "snakemake.cli", "snakemake.script", "timm.models.vision_transformer", "timm.optim", "torch",
-    "umap", "vl_convert", "zarr",
+    "sklearn.decomposition", "snakemake.cli", "snakemake.script", "timm.models.vision_transformer", "timm.optim",
+    "torch", "umap", "vl_convert", "zarr",
 ]  # fmt: skip
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(IMPORTED)

@@ -213,7 +213,7 @@ def _trends(facts: pd.DataFrame, found: Replicates) -> list[dict[str, Any]]:
 def _bands(facts: pd.DataFrame, found: Replicates) -> list[pd.DataFrame]:
     tables = []
     for line, members, flops in _trended(facts):
-        x = np.linspace(*np.log10([flops.min(), flops.max()]), BAND_POINTS)
+        x = np.linspace(np.log10(flops.min()), np.log10(flops.max()), BAND_POINTS)
         slopes, intercepts = _lines(np.log10(flops), found.draws[:, members])
         (slope,), (intercept,) = _lines(np.log10(flops), found.values[None, members])
         bounds = np.array([interval(draws) for draws in (np.outer(slopes, x) + intercepts[:, None]).T])

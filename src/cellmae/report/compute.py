@@ -50,6 +50,7 @@ def compute_sections(
     markers = assign_markers(list(dict.fromkeys(table["alignment"])))
     apart = ["name"] if bands is None or len(markers) == 1 else ["name", "alignment"]
     trends = None if bands is None else bands.assign(name=_names(bands))
+    groups = [(", ".join(map(str, words)), group) for words, group in table.groupby(apart, sort=False)]
     plots = [
         Plot(
             f"compute-{place}",
@@ -60,15 +61,15 @@ def compute_sections(
                 colours=colours,
                 markers=markers,
             ),
-            alt=f"{', '.join(words)} against training compute: "
+            alt=f"{title} against training compute: "
             + "; ".join(
                 f"{label} {number(value, 2)} at {flop:.1e} operations"
                 for label, value, flop in zip(group["label"], group["value"], group["flops"], strict=True)
             )
             + ".",
-            title=", ".join(words),
+            title=title,
         )
-        for place, (words, group) in enumerate(table.groupby(apart, sort=False), start=1)
+        for place, (title, group) in enumerate(groups, start=1)
     ]
     blocks: list[Block] = [Panels(plots, _caption(bands is not None, unfinished)), _table(table)]
     return [Section("compute", "Scores and training compute", blocks)]
@@ -127,7 +128,7 @@ def compute_figure(
             axes.plot(flops, line["value"], color=colour, linewidth=1)
         axes.plot(flops, line["value"], markers[str(alignment)], color=colour, markersize=7)
         axes.annotate(
-            line["label"].iloc[-1] if line["model"].nunique() == 1 else name,
+            line["label"].iloc[-1] if line["model"].nunique() == 1 else str(name),
             (flops.iloc[-1], line["value"].iloc[-1]),
             xytext=(7, 0),
             textcoords="offset points",
