@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
-# Tests run side by side, each on one core. More than four workers would make what they share too often.
+# Tests run side by side. More than four workers would make what they share too often.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist worksteal
 USUAL := not faults and not configs and not slurm
@@ -36,7 +36,7 @@ coverage: $(DEVELOPMENT) ## run the tests of `make test`, and say which lines of
 test-faults: $(DEVELOPMENT) ## kill, fill, damage and copy runs, and see that nothing is lost
 	$(PYTEST) $(SIDE_BY_SIDE) -m faults
 
-test-configs: $(DEVELOPMENT) ## run the demo and the real data sets from beginning to end, and check the results
+test-configs: $(DEVELOPMENT) ## run the demo, the tutorial and the real data sets from beginning to end, and check them
 	$(PYTEST) $(SIDE_BY_SIDE) --dist loadfile -m configs
 
 soak: $(DEVELOPMENT) ## endurance: 2,000 plates planned, 100 run, 20,000 steps, an hour of damaged files
