@@ -1,18 +1,17 @@
 """Kill -9 of everything at random moments of each stage, and two runs at once: the results of an undisturbed run."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from cellmae.files import remove
-from workflow.checkout import ENVIRONMENT, PLATES, Checkout, results_of
+from workflow.checkout import PLATES, Checkout, results_of
+from workflow.warm import Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
@@ -59,22 +58,9 @@ def kill_and_rerun(checkout: Checkout, target: str, *, at: str) -> None:
     checkout.run("--", target)
 
 
-def start(checkout: Checkout, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=checkout.folder,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_for(condition, process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], run: Running) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not condition() and process.poll() is None and time.monotonic() < deadline:
+    while not condition() and not run.ended and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
@@ -87,16 +73,16 @@ def test_a_stage_that_is_killed_twice_ends_as_if_undisturbed(finished, finished_
     killed = 0
     while killed < KILLS:
         remove(log)
-        process = start(finished, "--nolock", "--", stage)
-        wait_for(log.exists, process)
+        run = finished.start("--nolock", "--", stage)
+        wait_for(log.exists, run)
         time.sleep(moments.uniform(0, lasted))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if process.returncode == -signal.SIGKILL:
+        if not run.ended:
+            run.kill()
+        done = run.wait()
+        if done.returncode == -signal.SIGKILL:
             killed += 1
         else:  # it had ended before: once more, from the beginning
-            assert process.returncode == 0
+            assert done.returncode == 0, done.stderr
             remove(finished.results / stage)
     finished.run("--nolock", "--", stage)
     assert results_of(finished) == results_of(finished_run)
@@ -130,11 +116,11 @@ def test_a_training_that_is_killed_between_write_and_rename(finished, finished_r
 def test_a_second_run_on_the_same_folder_is_refused_and_disturbs_nothing(finished, finished_run):
     remove(finished.results / "maps")
     locks = finished.folder / ".snakemake" / "locks"
-    first = start(finished, "--", "maps")
+    first = finished.start("--", "maps")
     wait_for(lambda: locks.is_dir() and any(locks.iterdir()), first)
     second = finished.snakemake("--", "maps")
     assert second.returncode != 0
     assert "locked" in second.stdout + second.stderr
-    said, _ = first.communicate()
-    assert first.returncode == 0, said
+    done = first.wait()
+    assert done.returncode == 0, done.stderr
     assert results_of(finished) == results_of(finished_run)

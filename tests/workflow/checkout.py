@@ -18,7 +18,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from cellmae.files import digest_file
 from cellmae.screen.simulation import CHANNELS, design
 
-from .warm import run_snakemake
+from .warm import Running
 
 PLATES = ["gene-001_Plate1", "gene-002_Plate1"]
 LATER_PLATE = "gene-001_Plate2"
@@ -130,10 +130,14 @@ class Checkout:
             logger.removeHandler(told)
         return told.records
 
+    def start(self, *arguments: str) -> Running:
+        """Start snakemake, see :mod:`.warm`."""
+        return Running(["--cores", "2", *arguments], folder=self.folder, environment=ENVIRONMENT)
+
     def snakemake(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run snakemake as a process group of its own; ``variables`` go to its environment."""
         if not variables:  # which a process may want to see from its start
-            return run_snakemake(["--cores", "2", *arguments], folder=self.folder, environment=ENVIRONMENT)
+            return self.start(*arguments).wait()
         return subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
             cwd=self.folder,

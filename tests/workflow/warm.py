@@ -34,23 +34,40 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(IMPORTED)
 
 
-def run_snakemake(
-    arguments: Sequence[str], *, folder: Path, environment: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in a folder as a process group of its own."""
-    os.umask(umask := os.umask(0))  # tells it
-    with TemporaryDirectory() as temporary:
-        outputs = [Path(temporary, name) for name in ("stdout", "stderr")]
-        process = SERVER.Process(target=_snakemake, args=(list(arguments), folder, environment, umask, outputs))
-        process.start()
-        assert process.pid is not None
+class Running:
+    """Snakemake in a folder, as a process group of its own, from its start on."""
+
+    def __init__(self, arguments: Sequence[str], *, folder: Path, environment: dict[str, str]) -> None:
+        os.umask(umask := os.umask(0))  # tells it
+        self.command = ["snakemake", *arguments]
+        self.temporary = TemporaryDirectory()
+        self.outputs = [Path(self.temporary.name, name) for name in ("stdout", "stderr")]
+        self.process = SERVER.Process(
+            target=_snakemake, args=(self.command[1:], folder, environment, umask, self.outputs)
+        )
+        self.process.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return not self.process.is_alive()
+
+    def kill(self) -> None:
+        """Kill -9 it and its jobs."""
+        assert self.process.pid is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+
+    def wait(self) -> subprocess.CompletedProcess[str]:
+        """Wait for its end; return its status and what it said."""
         try:
-            process.join()
+            self.process.join()
         finally:
-            if process.is_alive():  # the test ran out of time
-                os.killpg(process.pid, signal.SIGKILL)
-        said = [output.read_text(errors="replace") for output in outputs]
-    return subprocess.CompletedProcess(["snakemake", *arguments], process.exitcode or 0, *said)
+            if not self.ended:  # the test ran out of time
+                self.kill()
+        with self.temporary:
+            said = [output.read_text(errors="replace") for output in self.outputs]
+        assert self.process.exitcode is not None
+        return subprocess.CompletedProcess(self.command, self.process.exitcode, *said)
 
 
 def _snakemake(
