@@ -42,8 +42,7 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 TIMED = {"history.csv", "training.csv", "plates.json"}  # speeds, and times of folders
 TARGETS = {"all", "restore_tiles", "screen", "tiles", "models", "embeddings", "alignment", "maps", "report"}
-# Threads that wait for each other must not spin while other processes need the core.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+ENVIRONMENT = dict(os.environ)  # as :mod:`.warm` has set it
 
 
 def plates_of(slugs: list[str]) -> pd.DataFrame:

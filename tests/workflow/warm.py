@@ -30,6 +30,8 @@ IMPORTED = [
     "sklearn.decomposition", "snakemake.cli", "snakemake.script", "timm.models.vision_transformer", "timm.optim",
     "torch", "umap", "vl_convert", "zarr",
 ]  # fmt: skip
+# Threads that wait for each other must not spin while other processes need the core.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(IMPORTED)
 
@@ -38,13 +40,10 @@ class Running:
     """Snakemake in a folder, as a process group of its own, from its start on."""
 
     def __init__(self, arguments: Sequence[str], *, folder: Path, environment: dict[str, str]) -> None:
-        os.umask(umask := os.umask(0))  # tells it
         self.command = ["snakemake", *arguments]
         self.temporary = TemporaryDirectory()
         self.outputs = [Path(self.temporary.name, name) for name in ("stdout", "stderr")]
-        self.process = SERVER.Process(
-            target=_snakemake, args=(self.command[1:], folder, environment, umask, self.outputs)
-        )
+        self.process = SERVER.Process(target=_snakemake, args=(self.command[1:], folder, environment, self.outputs))
         self.process.start()
 
     @property
@@ -70,12 +69,9 @@ class Running:
         return subprocess.CompletedProcess(self.command, self.process.exitcode, *said)
 
 
-def _snakemake(
-    arguments: list[str], folder: Path, environment: dict[str, str], umask: int, outputs: list[Path]
-) -> None:
+def _snakemake(arguments: list[str], folder: Path, environment: dict[str, str], outputs: list[Path]) -> None:
     os.setsid()
     os.chdir(folder)
-    os.umask(umask)
     os.environ.clear()
     os.environ.update(environment)
     for descriptor, output in enumerate(outputs, start=1):
