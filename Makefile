@@ -20,7 +20,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
 
-demo: $(RUNTIME) ## simulate a screen, train, map and score it: about ten minutes on two cores
+demo: $(RUNTIME) ## simulate a screen, train, map and score it: some twelve minutes on two cores
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "The report: results/demo/report/index.html"
 
