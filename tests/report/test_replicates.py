@@ -43,6 +43,14 @@ def test_what_was_not_scored_has_no_column_and_a_reason():
     assert points.items == ["Proximity bias not scored: no table of chromosome arms."]
 
 
+def test_a_map_that_alone_was_not_scored_is_named():
+    table = scores()
+    absent = (table["score"] == "consistency") & (table["model"] == "untrained")
+    table.loc[absent, "value"] = float("nan")
+    table.loc[absent, "reason"] = "no two wells"
+    assert replicates_section(table).blocks[1].items == ["Consistency of untrained not scored: no two wells."]
+
+
 def test_page_holds_the_section(report):
     page = (report / "index.html").read_text()
     assert 'id="replicates"' in page

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from cellmae.report.blocks import Block, Points, Section, Table, Text
+from cellmae.report.intervals import row_labels
 from cellmae.report.words import listed
 
 SHOWN = {
@@ -52,11 +53,20 @@ def replicates_section(scores: pd.DataFrame) -> Section:
     blocks: list[Block] = []
     if scores["value"].notna().any():
         blocks.append(_table(scores))
-    skipped = scores[scores["value"].isna()]
+    named = scores.assign(name=scores["score"].map(NAMES), label=row_labels(scores))
+    skipped = named[named["value"].isna()]
     if len(skipped):
-        names = skipped.assign(name=skipped["score"].map(NAMES)).groupby("reason", sort=False)["name"].unique()
-        blocks.append(Points([f"{listed(list(own))} not scored: {reason}." for reason, own in names.items()]))
+        blocks.append(
+            Points([_missing(rows, maps=named["label"].nunique()) for _, rows in skipped.groupby("reason", sort=False)])
+        )
     return Section("replicates", "Replicates, batches, arms", blocks or [Text(["Nothing was scored."])])
+
+
+def _missing(rows: pd.DataFrame, *, maps: int) -> str:
+    """Say what was not scored for one reason, and of which maps unless of all."""
+    labels = list(rows["label"].unique())
+    of_maps = f" of {listed(labels)}" if len(labels) < maps else ""
+    return f"{listed(list(rows['name'].unique()))}{of_maps} not scored: {rows['reason'].iloc[0]}."
 
 
 def _table(scores: pd.DataFrame) -> Table:
