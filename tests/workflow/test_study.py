@@ -17,11 +17,11 @@ def page(checkout: Checkout) -> str:
 def test_a_study_is_shown_while_it_runs_and_in_the_end(finished):
     finished.configure(study={"line": LINE | {"vary": {"crops_total": [64, 160]}}})
     finished.run("--", f"results/maps/{SHORT}/tvn/map.json")
-    finished.run("--config", "partial=true")
+    finished.run("--config", "partial=True")
     points = pd.read_csv(finished.results / "maps/scaling.csv")
     assert set(points["model"]) == {"mae", "intensity", SHORT}
     assert f"Not finished, and left out: {LONG}." in page(finished)
-    assert finished.plan("--config", "partial=true") == set()
+    assert finished.plan("--config", "partial=True") == set()
 
     assert f"Training {LONG}" in finished.plan()
     finished.run()
