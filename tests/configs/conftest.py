@@ -26,7 +26,7 @@ def run_configuration(repository, tmp_path_factory) -> Callable[..., Path]:
         folder = tmp_path_factory.mktemp(Path(config).stem)
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "snakemake", "--cores", "1"),  # another runs beside it
+                *(sys.executable, "-m", "snakemake", "--cores", "2"),
                 *("--snakefile", repository / "Snakefile", "--directory", folder),
                 *("--configfile", repository / config),
             ],

@@ -11,8 +11,7 @@ def results(run_configuration):
 
 def test_the_masked_autoencoder_recalls_more_than_chance(results):
     recall = pd.read_csv(results / "maps/mae-tiny/tvn/recall.csv").iloc[0]
-    assert recall["recall"] > recall["chance_ci_high"]
-    assert recall["p_value"] < 0.02  # of maps with permuted names
+    assert recall["recall_ci_low"] > recall["chance_ci_high"]
 
 
 def test_constant_embeddings_score_nothing(results):

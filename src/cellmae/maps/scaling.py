@@ -1,9 +1,9 @@
 """How scores grow with the operations of a training: a table of points, trends, and gains over weak supervision."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -51,6 +51,17 @@ class Replicates:
 
     values: NDArray[np.float64]
     draws: NDArray[np.float64]
+
+
+class Fit(NamedTuple):
+    """The trend of one line: of the scores as they are, and of each draw, shape (replicates,)."""
+
+    line: str
+    flops: NDArray[np.float64]
+    slope: float
+    intercept: float
+    slopes: NDArray[np.float64]
+    intercepts: NDArray[np.float64]
 
 
 def training_facts(name: str, models: Path, study: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,8 +153,9 @@ def scale(
         *_probes(errors, facts.index, **options),
     ]:
         points.append(_points(facts, found).assign(**score))
-        trends += [row | score for row in _trends(facts, found)]
-        bands += [table.assign(**score) for table in _bands(facts, found)]
+        fits = _fits(facts, found)
+        trends += [row | score for row in _trends(fits)]
+        bands += [table.assign(**score) for table in _bands(fits)]
         gains += [row | score for row in _gains(facts, found)]
     stacked = [pd.concat(tables, ignore_index=True) if tables else pd.DataFrame() for tables in (points, bands)]
     found_columns = zip(
@@ -194,43 +206,45 @@ def _points(facts: pd.DataFrame, found: Replicates) -> pd.DataFrame:
     return facts.rename_axis("model").reset_index().assign(**scores)
 
 
-def _trends(facts: pd.DataFrame, found: Replicates) -> list[dict[str, Any]]:
+def _trends(fits: Sequence[Fit]) -> list[dict[str, Any]]:
     rows = []
-    for line, members, flops in _trended(facts):
-        slopes, _ = _lines(np.log10(flops), found.draws[:, members])
-        (slope,), (intercept,) = _lines(np.log10(flops), found.values[None, members])
-        low, high = interval(slopes)
+    for fit in fits:
+        low, high = interval(fit.slopes)
         rows.append(
             {
-                "line": line, "models": len(members), "lowest_flops": flops.min(), "highest_flops": flops.max(),
-                "intercept": intercept, "slope": slope, "slope_ci_low": low, "slope_ci_high": high,
-                "p_value": p_value(slopes),
+                "line": fit.line, "models": len(fit.flops), "lowest_flops": fit.flops.min(),
+                "highest_flops": fit.flops.max(), "intercept": fit.intercept, "slope": fit.slope,
+                "slope_ci_low": low, "slope_ci_high": high, "p_value": p_value(fit.slopes),
             }
         )  # fmt: skip
     return rows
 
 
-def _bands(facts: pd.DataFrame, found: Replicates) -> list[pd.DataFrame]:
+def _bands(fits: Sequence[Fit]) -> list[pd.DataFrame]:
     tables = []
-    for line, members, flops in _trended(facts):
-        x = np.linspace(np.log10(flops.min()), np.log10(flops.max()), BAND_POINTS)
-        slopes, intercepts = _lines(np.log10(flops), found.draws[:, members])
-        (slope,), (intercept,) = _lines(np.log10(flops), found.values[None, members])
-        bounds = np.array([interval(draws) for draws in (np.outer(slopes, x) + intercepts[:, None]).T])
-        band = {"flops": 10**x, "value": slope * x + intercept}
+    for fit in fits:
+        x = np.linspace(np.log10(fit.flops.min()), np.log10(fit.flops.max()), BAND_POINTS)
+        draws = np.outer(fit.slopes, x) + fit.intercepts[:, None]
+        bounds = np.array([interval(column) for column in draws.T])
+        band = {"flops": 10**x, "value": fit.slope * x + fit.intercept}
         band |= {"value_ci_low": bounds[:, 0], "value_ci_high": bounds[:, 1]}
-        tables.append(pd.DataFrame(band).assign(line=line))
+        tables.append(pd.DataFrame(band).assign(line=fit.line))
     return tables
 
 
-def _trended(facts: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.intp], NDArray[np.float64]]]:
-    """Yield each line whose models differ in operations, with the numbers and the operations of its models."""
+def _fits(facts: pd.DataFrame, found: Replicates) -> list[Fit]:
+    """Fit each line whose models differ in operations."""
+    fits = []
     trained = (facts["flops"] > 0).to_numpy()
     for line in facts.loc[trained, "line"].unique():
         members = np.flatnonzero(trained & (facts["line"] == line).to_numpy())
         flops = facts["flops"].to_numpy(dtype=float)[members]
-        if len(np.unique(flops)) > 1:
-            yield line, members, flops
+        if len(np.unique(flops)) < 2:
+            continue
+        slopes, intercepts = _lines(np.log10(flops), found.draws[:, members])
+        (slope,), (intercept,) = _lines(np.log10(flops), found.values[None, members])
+        fits.append(Fit(line, flops, slope, intercept, slopes, intercepts))
+    return fits
 
 
 def _lines(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
