@@ -9,9 +9,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-SECONDS = float(
-    os.environ.get("CELLMAE_FUZZ_SECONDS", 12)
-)  # of all kinds together; .ci/run: two minutes, `make soak`: an hour
+# Of all kinds together; two minutes in .ci/run, an hour in `make soak`.
+SECONDS = float(os.environ.get("CELLMAE_FUZZ_SECONDS", 12))
 SEED = os.environ.get("CELLMAE_FUZZ_SEED", "0")
 KINDS = ["png", "tiff", "jpeg2000", "parquet", "zip", "tar.gz"]
 

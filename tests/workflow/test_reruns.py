@@ -3,7 +3,11 @@
 import json
 import os
 from importlib import import_module
+from pathlib import Path
 
+import anndata
+import numpy as np
+import pandas as pd
 import pytest
 
 from cellmae.files import digest_file
@@ -186,10 +190,19 @@ def test_a_stage_made_anew_alone_touches_nothing_before_it(finished):
     assert finished.plan("--forcerun", "apply_alignment", "--", "alignment") == aligning()
 
 
+def test_the_same_configuration_gives_the_same_map_twice(fresh, finished_run):
+    fresh.run("--", "maps")
+    for model in ("mae", "intensity"):
+        place = Path("results", "maps", model, "tvn")
+        once, twice = (anndata.read_h5ad(folder / place / "map.h5ad") for folder in (finished_run, fresh.folder))
+        np.testing.assert_array_equal(once.X, twice.X)
+        pd.testing.assert_frame_equal(once.obs, twice.obs)
+        assert digest_file(finished_run / place / "recall.csv") == digest_file(fresh.folder / place / "recall.csv")
+
+
 def test_a_plate_that_is_added_and_one_that_is_removed(finished):
     weights = digest_file(finished.results / "models/mae/encoder.safetensors")
     fit = digest_file(finished.results / "alignment/mae/tvn.fit.h5")
-    finished.configure(models__intensity=None)
     finished.annotate(plates_of([*PLATES, LATER_PLATE]))
     finished.run("--", "alignment")
     assert aligned_plates(finished) == sorted([*PLATES, LATER_PLATE])
