@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,6 +130,12 @@ def write_manifest(
     """
     fingerprints = {Path(file).name: fingerprint_file(file) for file in files}
     write_json(path, {"stage": stage, "version": version, **facts} | ({"files": fingerprints} if fingerprints else {}))
+
+
+def vouch_for(outputs: Sequence[str | Path], *, stage: str, version: int) -> None:
+    """Write the last of a job's outputs: the manifest of the others, which lie beside it."""
+    *files, manifest = outputs
+    write_manifest(manifest, stage=stage, version=version, files=files)
 
 
 def read_manifest(path: str | Path, *, stage: str) -> Mapping[str, Any]:

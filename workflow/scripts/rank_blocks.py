@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from cellmae.embeddings import rank_blocks
-from cellmae.files import write_manifest
+from cellmae.files import vouch_for
 from cellmae.logging import job_log
 
 if __name__ == "__main__":
@@ -13,9 +13,4 @@ if __name__ == "__main__":
             output=snakemake.output.blocks,
             threads=snakemake.threads,
         )
-        write_manifest(
-            snakemake.output.manifest,
-            stage="embeddings",
-            version=snakemake.params.version,
-            files=snakemake.output[:-1],
-        )
+        vouch_for(snakemake.output, stage="embeddings", version=snakemake.params.version)

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from cellmae.files import write_manifest
+from cellmae.files import vouch_for
 from cellmae.logging import job_log
 from cellmae.maps import scale_models
 
@@ -17,9 +17,4 @@ if __name__ == "__main__":
             thresholds=snakemake.params.thresholds,
             **snakemake.params.resampling,
         )
-        write_manifest(
-            snakemake.output.manifest,
-            stage="maps",
-            version=snakemake.params.version,
-            files=snakemake.output[:-1],
-        )
+        vouch_for(snakemake.output, stage="maps", version=snakemake.params.version)

@@ -1,4 +1,4 @@
-from cellmae.files import write_manifest
+from cellmae.files import vouch_for
 from cellmae.logging import job_log
 from cellmae.maps import score_probe
 
@@ -11,9 +11,4 @@ if __name__ == "__main__":
             genes=snakemake.output.errors,
             **snakemake.params.resampling,
         )
-        write_manifest(
-            snakemake.output.manifest,
-            stage="maps",
-            version=snakemake.params.version,
-            files=snakemake.output[:-1],
-        )
+        vouch_for(snakemake.output, stage="maps", version=snakemake.params.version)
