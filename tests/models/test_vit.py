@@ -49,6 +49,13 @@ def test_brightness_and_contrast_do_not_matter(crops):
     torch.testing.assert_close(model.embed(crops.float()), model.embed(40 + crops.float() / 2), rtol=1e-3, atol=1e-3)
 
 
+def test_brightness_matters_where_it_shall(crops):
+    model = encoder(replace(SMALL, self_standardise=False))
+    assert model.patches(crops).max() == crops.max() / 255
+    torch.testing.assert_close(model.embed(crops), model.embed(crops.float()))
+    assert (model.embed(crops) - model.embed(crops.float() / 2)).abs().max() > 0.01
+
+
 def test_earlier_blocks_can_embed(crops):
     first = encoder(replace(SMALL, embed_block=1, final_norm=True))
     patches = first.projection(first.patches(crops)) + first.positions

@@ -3,7 +3,7 @@ import torch
 
 from cellmae.errors import DataError
 from cellmae.pretraining import read_history
-from cellmae.pretraining.history import TIMING_COLUMNS, History
+from cellmae.pretraining.history import MEASURED_COLUMNS, History
 from cellmae.pretraining.objective import MaskedObjective
 
 METRICS = ("loss", "gradient_norm", *MaskedObjective.METRICS)
@@ -35,6 +35,8 @@ def test_rows_are_means_over_their_steps(tmp_path):
     assert table["loss"].tolist()[:2] == [1.5, 3.5]
     assert table["mse"].iloc[0] == 3.5
     assert table["masked_r2"].iloc[0] == pytest.approx(1 - 3.5 / 5.5)
+    assert table["memory_mb"].is_monotonic_increasing
+    assert 100 < table["memory_mb"].iloc[0] < 50_000
 
 
 def test_long_trainings_have_a_row_every_fifty_steps():
@@ -47,7 +49,7 @@ def test_an_interrupted_history_goes_on_in_the_middle_of_a_row():
     second = new_history(400)
     second.restore(first.state())
     run(second, range(17, 40))
-    untimed = [[{k: v for k, v in row.items() if k not in TIMING_COLUMNS} for row in h.rows] for h in (whole, second)]
+    untimed = [[{k: v for k, v in row.items() if k not in MEASURED_COLUMNS} for row in h.rows] for h in (whole, second)]
     assert untimed[0] == untimed[1]
 
 

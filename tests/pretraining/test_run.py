@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from cellmae.errors import ConfigError, DataError
 from cellmae.models import load_encoder, read_model
 from cellmae.pretraining import pretrain, read_history
-from cellmae.pretraining.history import TIMING_COLUMNS
+from cellmae.pretraining.history import MEASURED_COLUMNS
 
 from .conftest import CHANNELS, SPEC
 
@@ -58,7 +58,7 @@ def checkpointed_steps(folder) -> list[int]:
 
 
 def untimed(folder):
-    return read_history(folder / "history.csv").drop(columns=list(TIMING_COLUMNS))
+    return read_history(folder / "history.csv").drop(columns=list(MEASURED_COLUMNS))
 
 
 def assert_same(one, other):

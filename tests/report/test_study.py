@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from cellmae.maps.scaling import GAIN_COLUMNS, TREND_COLUMNS
+from cellmae.maps.scaling import GAIN_COLUMNS, POINT_COLUMNS, TREND_COLUMNS
 from cellmae.report.study import ablations, study_sections
 
 STUDY = {
@@ -27,7 +27,9 @@ COMPARISON = pd.DataFrame(
         contest("mae-s0", "mae-s0", 0.4, alignments=("tvn", "none")),
     ]
 )
-NO_TRENDS, NO_GAINS = pd.DataFrame(columns=TREND_COLUMNS), pd.DataFrame(columns=GAIN_COLUMNS)
+NO_POINTS, NO_TRENDS, NO_GAINS = (
+    pd.DataFrame(columns=columns) for columns in (POINT_COLUMNS, TREND_COLUMNS, GAIN_COLUMNS)
+)
 
 
 def test_ablations_are_less_their_reference_whoever_was_first() -> None:
@@ -47,12 +49,17 @@ def test_each_table_is_shown_where_it_has_rows() -> None:
     gain = facts | {"model": "mae-s0", "value": 0.5, "baseline": "net", "baseline_value": 0.4, "gain": 0.25}
     gain |= {"gain_ci_low": -0.1, "gain_ci_high": 0.6, "p_value": 0.2}
     trends, gains = (pd.DataFrame([row]) for row in (trend, gain))
-    (section,) = study_sections(trends, gains, COMPARISON, STUDY)
+    point = facts | {"model": "mae-s0", "flops": 2e12, "crops": 1000, "device_hours": 0.25, "memory_mb": 1234.0}
+    without = facts | {"model": "guess", "flops": 0.0}
+    points = pd.DataFrame([point, point | {"alignment": "none"}, without], columns=POINT_COLUMNS)
+    (section,) = study_sections(points, trends, gains, COMPARISON, STUDY)
     tables = [block for block in section.blocks if block.kind == "table"]
-    assert [table.name for table in tables] == ["scaling_trends", "scaling_gains", "ablations"]
+    assert [table.name for table in tables] == ["scaling_trends", "scaling_gains", "ablations", "trainings"]
     assert "+0.123" in tables[0].rows()[0]
     assert {"+25", "\N{MINUS SIGN}10 to +60"} <= set(tables[1].rows()[0])
     assert "recall of complexes, tails" in tables[2].rows()[0][0]
-    (section,) = study_sections(NO_TRENDS, NO_GAINS, COMPARISON, STUDY)
+    (training,) = tables[3].rows()
+    assert {"mae-s0", "1,000", "2.00e+12", "0.25", "1,234"} <= set(training)
+    (section,) = study_sections(NO_POINTS, NO_TRENDS, NO_GAINS, COMPARISON, STUDY)
     assert len(section.blocks) == 2
-    assert study_sections(NO_TRENDS, NO_GAINS, COMPARISON, {"mae": STUDY["mae"]}) == []
+    assert study_sections(NO_POINTS, NO_TRENDS, NO_GAINS, COMPARISON, {"mae": STUDY["mae"]}) == []

@@ -6,7 +6,7 @@
 
 import lazy_loader
 
-VERSION = 3
+VERSION = 4
 """Version of this stage's results; a bump reruns the stage."""
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(

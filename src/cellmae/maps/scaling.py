@@ -23,7 +23,7 @@ SCORE = ["alignment", "score", "source", "low", "high"]
 """What tells the scores of one model apart."""
 POINT_COLUMNS = [
     *SCORE, "line", "model", "family", "size", "patch", "seed", "plates", "crops", "on_the_way", "parameters", "flops",
-    "device_hours", "value", "value_ci_low", "value_ci_high",
+    "device_hours", "memory_mb", "value", "value_ci_low", "value_ci_high",
 ]  # fmt: skip
 TREND_COLUMNS = [
     *SCORE, "line", "models", "lowest_flops", "highest_flops", "intercept", "slope", "slope_ci_low", "slope_ci_high",
@@ -81,7 +81,8 @@ def training_facts(name: str, models: Path, study: Mapping[str, Any]) -> dict[st
     dict
         ``line`` of the study, or the family of a model that is in none; ``family``, ``size`` or architecture,
         ``patch``, ``seed``, number of ``plates``, ``crops`` seen, whether it was ``on_the_way``, ``parameters`` of
-        the encoder, ``flops`` of the training (zero without one), and its ``device_hours``.
+        the encoder, ``flops`` of the training (zero without one), its ``device_hours``, and the ``memory_mb`` that it
+        took at most.
     """
     record = read_model(models / name)
     spec, training = record["spec"], record["training"] or {}
@@ -99,17 +100,21 @@ def training_facts(name: str, models: Path, study: Mapping[str, Any]) -> dict[st
         "on_the_way": on_the_way,
         "parameters": record["parameters"],
         "flops": training.get("flops", 0.0),
-        "device_hours": _hours(models / whole / "history.csv", crops),
+        **_measured(models / whole / "history.csv", crops),
     }
 
 
-def _hours(history: Path, crops: float) -> float:
-    """Return the hours that it took to see so many crops; NaN where the model has no history."""
+def _measured(history: Path, crops: float) -> dict[str, float]:
+    """Return the hours and the memory that it took to see so many crops; NaN where the model has no history."""
     if not history.exists():
-        return np.nan
+        return {"device_hours": np.nan, "memory_mb": np.nan}
     table = pd.read_csv(history)
-    seen = table["crops"].clip(upper=crops)
-    return float((np.diff(seen, prepend=0) / table["crops_per_second"]).sum() / SECONDS_AN_HOUR)
+    seconds = np.diff(table["crops"].clip(upper=crops), prepend=0) / table["crops_per_second"]
+    until = seconds > 0
+    return {
+        "device_hours": float(seconds.sum() / SECONDS_AN_HOUR),
+        "memory_mb": float(table["memory_mb"][until].max()) if "memory_mb" in table else np.nan,
+    }
 
 
 def scale(

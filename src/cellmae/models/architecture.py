@@ -33,6 +33,9 @@ class Architecture:
         makes that norm an identity.
     embed_block
         How many blocks a crop passes before its patch tokens are averaged; None is all of them.
+    self_standardise
+        Bring each channel of each crop to mean 0 and standard deviation 1, as the paper's encoders do; otherwise
+        pixels are only divided by 255.
     """
 
     width: int
@@ -46,6 +49,7 @@ class Architecture:
     patch: int = 16
     final_norm: bool = False
     embed_block: int | None = None
+    self_standardise: bool = True
 
 
 SIZES = {

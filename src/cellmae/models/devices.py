@@ -1,6 +1,8 @@
 """Where models run."""
 
 import ctypes
+import resource
+import sys
 from contextlib import suppress
 
 import torch
@@ -28,6 +30,14 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
             return torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.cpu._is_avx512_bf16_supported()
     return precision == "bfloat16"
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Return the most memory, in MiB, that this process has had: of a GPU what tensors took, else all of its own."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
 
 
 def prepare_cpu(threads: int) -> None:

@@ -9,7 +9,7 @@ POSITION_SCALE = 10_000.0  # longest wavelength over 2 pi, in patches (Vaswani e
 
 
 class SelfStandardise(nn.Module):
-    """First layer of every model: each channel of each crop to mean 0 and standard deviation 1.
+    """First layer of all models that do not ask for another: each channel of each crop to mean 0 and deviation 1.
 
     Instance normalisation of pixel / 255 without learned scale and shift (Kraus et al. 2023, arXiv 2309.16064).
     """
@@ -28,6 +28,14 @@ class SelfStandardise(nn.Module):
         variance = torch.linalg.vector_norm(values, dim=dims, keepdim=True).square() / count
         values *= torch.rsqrt(variance + EPSILON)
         return values
+
+
+class Scale(nn.Module):
+    """Pixels in 0 to 255 to 0 to 1, where a model shall see how bright a crop is."""
+
+    def forward(self, pixels: torch.Tensor, *, dims: tuple[int, int] = (2, 3)) -> torch.Tensor:
+        """Scale pixels, uint8 or float, to float32 of the same shape; ``dims``, as of the layer above, do not count."""
+        return pixels.to(torch.float32) / 255
 
 
 def to_patches(images: torch.Tensor, patch: int) -> torch.Tensor:

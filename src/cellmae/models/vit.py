@@ -10,7 +10,7 @@ from torch import nn
 
 from cellmae.models.architecture import Architecture
 from cellmae.models.drop_path import insert_drop_path
-from cellmae.models.patches import SelfStandardise, from_patches, sincos_positions, take_tokens, to_patches
+from cellmae.models.patches import Scale, SelfStandardise, from_patches, sincos_positions, take_tokens, to_patches
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
 TOKEN_STD = 0.02  # of the class token's initial values
@@ -19,7 +19,7 @@ BLOCKS: dict[str, Callable[..., nn.Module]] = {"parallel": ParallelScalingBlock,
 
 
 class ViTEncoder(nn.Module):
-    """Encoder of crops: self-standardisation, patches, a class token, and transformer blocks.
+    """Encoder of crops: standardised pixels, patches, a class token, and transformer blocks.
 
     As in Kraus et al. 2023 (arXiv 2309.16064) the blocks run attention and MLP in parallel, queries and keys are
     normalised, the projections to them have no bias, positions are fixed, and no norm follows the last block.
@@ -50,7 +50,7 @@ class ViTEncoder(nn.Module):
         self.architecture = architecture
         self.channels, self.crop_size, self.patch = channels, crop_size, architecture.patch
         self.dim = architecture.width
-        self.standardise = SelfStandardise()
+        self.standardise = SelfStandardise() if architecture.self_standardise else Scale()
         self.projection = nn.Linear(channels * self.patch**2, self.dim)
         self.class_token = nn.Parameter(torch.empty(1, 1, self.dim))
         self.register_buffer("positions", sincos_positions(crop_size // self.patch, self.dim), persistent=False)

@@ -10,8 +10,9 @@ import torch
 
 from cellmae.errors import ConfigError, DataError
 from cellmae.files import atomic_path, write_csv
+from cellmae.models.devices import peak_memory_mb
 
-TIMING_COLUMNS = ("crops_per_second", "data_wait", "flop_utilisation")
+MEASURED_COLUMNS = ("crops_per_second", "data_wait", "flop_utilisation", "memory_mb")
 """Columns that differ between two runs of the same training."""
 
 STEPS_PER_ROW = 50
@@ -32,7 +33,7 @@ class History:
     seconds_per_crop
         What a crop takes at least, at the device's full speed.
     device
-        Where the metrics are summed up; they are fetched from there once a row.
+        Where the metrics are summed up, to be fetched from there once a row, and whose memory is looked at.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class History:
         row["crops_per_second"] = self._steps_timed * self.batch_size / seconds
         row["data_wait"] = self._waited / seconds
         row["flop_utilisation"] = row["crops_per_second"] * self._seconds_per_crop
+        row["memory_mb"] = peak_memory_mb(self._sums.device)
         self.rows.append(row)
         self._sums = torch.zeros_like(self._sums)
         self._counted = 0
@@ -136,8 +138,8 @@ class History:
     def write(self, path: str | Path) -> None:
         """Write the rows as CSV; numbers read back are the numbers written."""
         table = pd.DataFrame(self.rows)
-        timed_last = [column for column in table if column not in TIMING_COLUMNS] + list(TIMING_COLUMNS)
-        write_csv(path, table.reindex(columns=timed_last))
+        measured_last = [column for column in table if column not in MEASURED_COLUMNS] + list(MEASURED_COLUMNS)
+        write_csv(path, table.reindex(columns=measured_last))
 
     def write_events(self, folder: str | Path) -> None:
         """Write the rows as TensorBoard events, in a folder of their own."""
@@ -183,7 +185,8 @@ def read_history(path: str | Path) -> pd.DataFrame:
     A row every few steps. Of all models: ``step`` and ``crops`` so far, ``learning_rate``; means since the row before
     of ``loss`` and ``gradient_norm``; ``skipped`` steps so far; how fast it went: ``crops_per_second``, the share of
     time without data, ``data_wait``, and that of the device's speed in plain matrix products, ``flop_utilisation``;
-    and, in some rows, what :mod:`cellmae.pretraining.evaluation` measured on the same few crops each time.
+    ``memory_mb``, the most that the process has had so far, of a GPU's memory or, without one, of the machine's; and,
+    in some rows, what :mod:`cellmae.pretraining.evaluation` measured on the same few crops each time.
 
     Of masked models also means of ``mse``, ``fourier``, and the squared errors of two trivial guesses, zero
     (``mse_zero``) and the mean of the patches that are seen (``mse_visible_mean``); and ``masked_r2``, the share of the

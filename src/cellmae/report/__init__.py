@@ -2,7 +2,7 @@
 
 import lazy_loader
 
-VERSION = 3
+VERSION = 4
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__, submod_attrs={"page": ["write_report"], "results": ["Results"]}

@@ -193,7 +193,7 @@ def _sections(
             unfinished=unfinished,
             colours=colours,
         ),
-        *(study_sections(run.trends(), run.gains(), comparison, study) if study else []),
+        *(study_sections(run.points(), run.trends(), run.gains(), comparison, study) if study else []),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
         replicates_section(run.replicates()),
         map_section(

@@ -90,6 +90,10 @@ class Results:
         """Return ``comparison.csv``."""
         return read_scores(self.folder / "maps" / "comparison.csv")
 
+    def points(self) -> pd.DataFrame:
+        """Return ``scaling.csv`` of a study."""
+        return read_scores(self.folder / "maps" / "scaling.csv")
+
     def trends(self) -> pd.DataFrame:
         """Return ``scaling_trends.csv`` of a study."""
         return read_scores(self.folder / "maps" / "scaling_trends.csv")

@@ -15,24 +15,32 @@ ABLATION_COLUMNS = [
     "alignment", "score", "source", "low", "high", "line", "model", "changed", "reference", "value", "reference_value",
     "difference", "difference_ci_low", "difference_ci_high", "p_value",
 ]  # fmt: skip
+TRAINING_COLUMNS = [
+    "model", "line", "family", "size", "patch", "seed", "parameters", "plates", "crops", "on_the_way", "flops",
+    "device_hours", "memory_mb",
+]  # fmt: skip
 
 
 def study_sections(
-    trends: pd.DataFrame, gains: pd.DataFrame, comparison: pd.DataFrame, study: Mapping[str, Any]
+    points: pd.DataFrame,
+    trends: pd.DataFrame,
+    gains: pd.DataFrame,
+    comparison: pd.DataFrame,
+    study: Mapping[str, Any],
 ) -> list[Section]:
-    """Show trends, gains and ablations; nothing where there are none.
+    """Show trends, gains, ablations, and what the trainings took; nothing where there are none.
 
     Parameters
     ----------
-    trends, gains
-        ``scaling_trends.csv`` and ``scaling_gains.csv``.
+    points, trends, gains
+        ``scaling.csv``, ``scaling_trends.csv`` and ``scaling_gains.csv``.
     comparison
         ``comparison.csv``.
     study
         The section of the configuration.
     """
     changes = ablations(comparison, study)
-    tables = [_trends(trends), _gains(gains), _ablations(changes)]
+    tables = [_trends(trends), _gains(gains), _ablations(changes), _trainings(points)]
     blocks: list[Block] = [table for table in tables if len(table.frame)]
     if not blocks:
         return []
@@ -151,3 +159,25 @@ def _ablations(changes: pd.DataFrame) -> Table:
     formats = dict.fromkeys(("Scores", "Reference scores"), "{:z.3f}") | {"Difference": "{:+z.3f}"}
     caption = "Ablations: models that differ from a reference in what is named, on the same relationships."
     return Table("ablations", changes, shown, caption, formats | {"95 % interval": "{}", "p": "{}"})
+
+
+def _trainings(points: pd.DataFrame) -> Table:
+    taken = points.loc[points["flops"] > 0, TRAINING_COLUMNS].drop_duplicates("model")
+    shown = pd.DataFrame(
+        {
+            "Model": taken["model"],
+            "Line": taken["line"],
+            "Parameters": taken["parameters"],
+            "Plates": taken["plates"],
+            "Crops": taken["crops"],
+            "Operations": taken["flops"],
+            "Device-hours": taken["device_hours"],
+            "Memory, MiB": taken["memory_mb"],
+        }
+    )
+    formats = dict.fromkeys(("Parameters", "Plates", "Crops", "Memory, MiB"), "{:,.0f}")
+    caption = (
+        "What the trainings took. Hours are those of all devices until then, memory is the most that a process had: of "
+        "a GPU's or, without one, of the machine's."
+    )
+    return Table("trainings", taken, shown, caption, formats | {"Operations": "{:.2e}", "Device-hours": "{:.2f}"})
