@@ -55,12 +55,16 @@ def test_confounding_and_batches_without_controls_are_noted(rxrx3, edit_metadata
     assert second.startswith("2 of 3 perturbations occur in one batch only")
 
 
-def test_json_is_json(rxrx3, tmp_path):
+def test_it_is_written_for_programs_and_for_people(rxrx3, tmp_path):
     fields, wells = tables(rxrx3)
     (tmp_path / fields["path_nuclei"].iloc[0]).unlink()
     Image.new("L", (8, 8)).save(tmp_path / fields["path_nuclei"].iloc[0])
     cost = estimate_cost(fields, root=tmp_path, channels=2, tile_size=4, training_crops={})
-    value = json.loads(json.dumps(summarise(fields, wells, cost=cost).as_json(), allow_nan=False))
+    summary = summarise(fields, wells, cost=cost)
+    summary.write(json=tmp_path / "summary.json", text=tmp_path / "summary.txt")
+    assert (tmp_path / "summary.txt").read_text() == summary.as_text()
+    value = json.loads((tmp_path / "summary.json").read_text())
+    assert value == json.loads(json.dumps(summary.as_json(), allow_nan=False))
     assert value["fields"] == 16
     assert value["cost"]["grid_crops"] == 64
 

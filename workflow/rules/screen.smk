@@ -154,10 +154,14 @@ rule summarise_screen:
     params:
         version=cellmae.screen.VERSION,
         root=ROOT,
-        channels=CHANNELS,
-        tile_size=TILING["size"],
-        binning=TILING["binning"],
-        training_crops={model: MODELS[model]["crops_total"] for model in TRAINED},
+        run={
+            "channels": len(CHANNELS),
+            "tile_size": TILING["size"],
+            "binning": TILING["binning"],
+            "training_crops": {
+                model: MODELS[model]["crops_total"] for model in TRAINED
+            },
+        },
         cache=f"{RESULTS}/screen/plates.json",
     message:
         "Summing up the screen"

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cellmae.files import atomic_path, write_json
 from cellmae.screen.confounding import check_confounding
 from cellmae.screen.cost import Cost, written_bytes
 from cellmae.screen.listing import listing
@@ -62,6 +64,12 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """Return the summary as a JSON-like value."""
         return asdict(self) | {"fields_a_well": list(self.fields_a_well), "notes": self.notes()}
+
+    def write(self, *, json: str | Path, text: str | Path) -> None:
+        """Write the summary to two files, for programs and for people."""
+        write_json(json, self.as_json())
+        with atomic_path(text) as partial:
+            partial.write_text(self.as_text())
 
     def notes(self) -> list[str]:
         """Say what deserves attention."""
