@@ -49,6 +49,7 @@ def in_memory(files):
     return annotate(*zip(*((anndata.read_h5ad(path), read_wells(wells)) for path, wells in files), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_files_give_what_memory_gives(files, method, tmp_path):
     written = anndata.read_h5ad(run(files, tmp_path, method=method, pca=12))
@@ -73,6 +74,7 @@ def test_result_does_not_depend_on_the_chunks(screen, method):
         np.testing.assert_allclose(other, whole, atol=1e-9 * np.abs(whole).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_repeated_runs_give_the_same_bytes(files, method, tmp_path):
     first, second = (run(files, tmp_path / name, method=method, pca=12, fitted=4) for name in ("a", "b"))
@@ -84,6 +86,7 @@ def test_repeated_runs_give_the_same_bytes(files, method, tmp_path):
         assert both[0].obsm[key].tobytes() == both[1].obsm[key].tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_added_plates_move_nothing_and_are_placed_alike_alone(files, method, tmp_path):
     aligned = anndata.read_h5ad(run(files, tmp_path, method=method, pca=12, fitted=4))

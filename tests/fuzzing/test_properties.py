@@ -20,6 +20,8 @@ from cellmae.screen.patterns import FilePattern
 from cellmae.screen.plate import slugs
 from cellmae.screen.wells import COLUMNS, ROWS, parse_well, well_name
 
+pytestmark = pytest.mark.slow
+
 settings.register_profile("cellmae", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("cellmae")
 

@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from cellmae.errors import ConfigError, DataError
 from cellmae.models.openphenom import _layout, build_openphenom, build_openphenom_encoder, load_openphenom
 
+pytestmark = pytest.mark.slow
+
 HEAD_BIAS = "decoder_pred.bias"
 
 

@@ -8,6 +8,8 @@ from timm.models import adapt_input_conv
 from cellmae.errors import ConfigError, DataError
 from cellmae.models.pretrained import PretrainedEncoder, load_pretrained, read_weights
 
+pytestmark = pytest.mark.slow
+
 CHANNELS, CROP = 6, 64
 
 
@@ -136,7 +138,6 @@ def test_loading_leaves_other_chance_alone_and_depends_on_none(tmp_path, crops):
     assert torch.equal(first.embed(crops), second.embed(crops))
 
 
-@pytest.mark.slow
 def test_weights_of_another_network_are_refused(tmp_path):
     save_file(photographs("vit_tiny_patch16_224").state_dict(), tmp_path / "other")
     smaller = photographs("resnet18").state_dict()

@@ -50,6 +50,7 @@ def test_counting_leaves_no_trace():
     assert not any(module._forward_hooks for module in one.modules())
 
 
+@pytest.mark.slow
 def test_a_large_model_of_large_crops_is_counted_at_once():
     """Published for the encoder of ViT-L/16: 61.6 GFLOP multiply-adds forwards, all 196 patches seen."""
     encoder = build_encoder({"family": "mae", "size": "large", "patch": 16}, channels=3, crop_size=224)

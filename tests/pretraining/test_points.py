@@ -11,6 +11,8 @@ from cellmae.pretraining import Plan
 from .conftest import CHANNELS, CROP
 from .test_run import assert_same, stop_midway
 
+pytestmark = pytest.mark.slow
+
 POINTS = [20, 48]
 
 
@@ -36,14 +38,12 @@ def test_a_point_is_the_model_after_as_many_crops(plates, trained, tmp_path):
     assert_same(tmp_path, trained)
 
 
-@pytest.mark.slow
 def test_points_outlive_an_interruption(plates, trained, tmp_path):
     stop_midway(plates, tmp_path, signal.SIGKILL, points=POINTS, checkpoint_minutes=0)
     plates.pretrain(tmp_path, points=POINTS, checkpoint_minutes=0)
     assert kept(tmp_path) == kept(trained)
 
 
-@pytest.mark.slow
 def test_points_that_were_asked_for_too_late_begin_the_training_afresh(plates, trained, tmp_path, caplog):
     caplog.set_level("INFO")
     plates.pretrain(tmp_path)

@@ -87,6 +87,7 @@ def test_what_a_training_writes(plates, trained):
     assert load_encoder(trained).embed(crops).shape == (2, 128)
 
 
+@pytest.mark.slow
 def test_the_same_training_twice(plates, trained, tmp_path):
     plates.pretrain(tmp_path)
     assert_same(tmp_path, trained)

@@ -16,6 +16,8 @@ from cellmae.report.words import MINUS
 
 from .runs import ALIGNMENTS, MODELS, SCRIPT, report_on
 
+pytestmark = pytest.mark.slow
+
 
 class Page(HTMLParser):
     """Reads a page: its text, and the attributes of its tags."""
@@ -138,7 +140,6 @@ def test_json_of_the_page_ends_no_script() -> None:
     assert json.loads(text)["names"] == names
 
 
-@pytest.mark.slow
 def test_skipped_scores_say_why(small_run: Path) -> None:
     text = Page(report_on(small_run)).text
     reason = "6 perturbations, of at least 20 that recall needs"
@@ -148,7 +149,6 @@ def test_skipped_scores_say_why(small_run: Path) -> None:
     assert "as recall was not scored" in text
 
 
-@pytest.mark.slow
 def test_profiles_have_no_tiles_and_no_training(run: Path, tmp_path: Path) -> None:
     models = {"intensity": {"family": "features"}}
     folder = report_on(run, output=tmp_path / "report", models=models, images=False, truth=False)
@@ -169,7 +169,6 @@ def test_missing_input_is_an_error(run: Path, tmp_path: Path, name: str) -> None
         away.rename(missing)
 
 
-@pytest.mark.slow
 def test_same_run_gives_the_same_report(run: Path, report: Path, tmp_path: Path) -> None:
     again = report_on(run, output=tmp_path / "again")
     names = sorted(str(path.relative_to(report)) for path in report.rglob("*.*"))

@@ -1,6 +1,7 @@
 """The table of replicate scores on the page."""
 
 import pandas as pd
+import pytest
 
 from cellmae.report.blocks import Points, Table
 from cellmae.report.replicates import NAMES, SHOWN, replicates_section
@@ -51,6 +52,7 @@ def test_a_map_that_alone_was_not_scored_is_named():
     assert replicates_section(table).blocks[1].items == ["Consistency of untrained not scored: no two wells."]
 
 
+@pytest.mark.slow
 def test_page_holds_the_section(report):
     page = (report / "index.html").read_text()
     assert 'id="replicates"' in page

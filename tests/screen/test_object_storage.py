@@ -22,6 +22,8 @@ from cellmae.tiles.preparation import read_gains
 
 from .layouts.end_to_end import stored_fields, write_image
 
+pytestmark = pytest.mark.slow
+
 SIMULATION = {
     "experiments": 1, "plates": 1, "genes": 4, "guides": 1, "rows": 2, "columns": 3, "control_share": 0.25,
     "fields": 1, "size": 64, "strength": 1.0, "seed": 0,

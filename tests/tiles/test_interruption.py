@@ -13,6 +13,8 @@ from cellmae.tiles import open_store
 
 from .conftest import PlateMaker
 
+pytestmark = pytest.mark.slow
+
 # Slow enough to be caught in the middle, whatever the machine.
 CHILD = """
 import pickle, sys, time

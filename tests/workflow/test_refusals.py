@@ -8,6 +8,8 @@ import pytest
 
 from .checkout import PLATES, Checkout
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_mistake_in_the_configuration_stops_before_the_first_job(fresh):
     fresh.configure(tiles__sise=32)
@@ -68,7 +70,6 @@ def test_a_mistake_is_one_line(fresh, changes, said):
     assert all(part in line for part in said)
 
 
-@pytest.mark.slow
 def test_tiles_larger_than_the_fields(fresh):
     fresh.configure(tiles__size=128)
     done = fresh.snakemake("tiles", "--keep-going")
@@ -80,7 +81,6 @@ def test_tiles_larger_than_the_fields(fresh):
     assert not list((fresh.results / "tiles").glob("*.json"))
 
 
-@pytest.mark.slow
 def test_relationships_without_a_known_gene(finished):
     (finished.folder / "foreign.csv").write_text("entity1,entity2\nyfg1,yfg2\n")
     finished.configure(maps__relationships={"foreign": "foreign.csv"})

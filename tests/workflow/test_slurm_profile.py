@@ -7,6 +7,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from .checkout import TARGETS
 
+pytestmark = pytest.mark.slow
+
 PLATES = 60
 PROFILE = ("--workflow-profile", "profiles/slurm")
 

@@ -43,6 +43,7 @@ def screen_of(root: Path, **changes: Any) -> dict[str, Any]:
     return screen | {"columns": {"plate": "plate"}} | changes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("separator", [".", "/"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
