@@ -10,9 +10,12 @@ RUNTIME := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
 # Tests run side by side. More than four workers would make what they share too often.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist load --maxschedchunk 8
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist load --maxschedchunk 2
 USUAL := not faults and not configs and not slurm
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint envs/requirements.txt
+
+# Where containers forbid it, every job and every test worker would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast coverage test-faults test-configs test-slurm soak lint docs picture clean
@@ -20,14 +23,14 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
 
-demo: $(RUNTIME) ## simulate a screen, train, map and score it: some twelve minutes on two cores
+demo: $(RUNTIME) ## simulate a screen, train, map and score it: some ten minutes on two cores
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "The report: results/demo/report/index.html"
 
 test: $(DEVELOPMENT) ## run all tests but those of test-faults, test-configs and test-slurm
 	$(PYTEST) $(SIDE_BY_SIDE) -m "$(USUAL)"
 
-test-fast: $(DEVELOPMENT) ## run the tests that take seconds
+test-fast: $(DEVELOPMENT) ## run the tests that take a second or less
 	$(PYTEST) $(SIDE_BY_SIDE) -m "$(USUAL) and not slow"
 
 coverage: $(DEVELOPMENT) ## run the tests of `make test`, and say which lines of the package they do not reach

@@ -55,5 +55,5 @@ def site() -> Iterator[Site]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes minutes, so that workers that run side by side end together."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Begin with workflows and what else takes long, so that workers that run side by side end together."""
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, "workflow" not in item.path.parts))
