@@ -177,7 +177,7 @@ def _trainings(points: pd.DataFrame) -> Table:
     )
     formats = dict.fromkeys(("Parameters", "Plates", "Crops", "Memory, MiB"), "{:,.0f}")
     caption = (
-        "What the trainings took. Hours are those of all devices until then, memory is the most that a process had: of "
-        "a GPU's or, without one, of the machine's."
+        "What the trainings took. Memory is the most that a process had until then: of a GPU's or, without one, of the "
+        "machine's."
     )
     return Table("trainings", taken, shown, caption, formats | {"Operations": "{:.2e}", "Device-hours": "{:.2f}"})
