@@ -103,9 +103,8 @@ class _Jobs:
 
 def _execute(script: PythonScript, address: str, command: str, *, fname: str, **_: Any) -> None:
     """Have a job run, in place of the method by which Snakemake starts a Python for it."""
-    with socket.socket(socket.AF_UNIX) as connection:
+    with socket.socket(socket.AF_UNIX) as connection, connection.makefile() as answers:
         connection.connect(address)
-        answers = connection.makefile()
         connection.sendall(json.dumps({"path": fname, "threads": script.threads}).encode() + b"\n")
         job = int(answers.readline())
         with benchmarked(job if script.bench_record is not None else False, script.bench_record):
@@ -129,8 +128,13 @@ def _serve(listener: socket.socket) -> NoReturn:
                 connection.close()
                 os._exit(_run(**asked))
             connection.sendall(f"{job}\n".encode())
-            _, status = os.waitpid(job, 0)
-            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            # Snakemake looks the job up to measure it. As a process of its own would, an ended one stays to be found
+            # until Snakemake has heard of its end and closes the connection.
+            ended = os.waitid(os.P_PID, job, os.WEXITED | os.WNOWAIT)
+            assert ended is not None
+            status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            connection.sendall(f"{status}\n".encode())
+            connection.recv(1)
             os._exit(0)
 
 
