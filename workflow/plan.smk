@@ -23,7 +23,13 @@ from cellmae.errors import CellmaeError
 from cellmae.files import read_manifest
 from cellmae.fitted import fitted_plates, spread_plates, without_validation
 from cellmae.models import FAMILIES, read_model, with_points
-from cellmae.models.families import check_spec, has_blocks, weight_files
+from cellmae.models.families import (
+    at_block,
+    check_origin,
+    check_spec,
+    has_blocks,
+    weight_files,
+)
 from cellmae.names import any_of
 from cellmae.pretraining.plan import Plan
 from cellmae.versions import MANIFESTS, refuse_newer
@@ -99,7 +105,7 @@ def is_mapped(model):
     """Say whether there are maps of a model, and of the one that it is a point of, by every alignment."""
     return all(
         Path(f"{RESULTS}/maps/{name}/{alignment}/map.json").exists()
-        for name in {model, MODELS[model].get("of", model)}
+        for name in {model, MODELS[model].get("of") or model}
         for alignment in ALIGNMENTS
     )
 
@@ -176,18 +182,23 @@ def without_plates(spec):
 def origin_files(wildcards):
     """Return what a model is taken from that is not trained: another model of this run, files from elsewhere, or nothing."""
     spec = MODELS[wildcards.model]
-    if spec["family"] == "point":
+    if spec.get("of") is not None:
         return f"{RESULTS}/models/{spec['of']}/model.yaml"
     return weight_files(spec)
 
 
 def adapts(spec):
     """Say whether a model takes batch statistics from the plates that it embeds (AdaBN)."""
-    if spec["family"] == "point":
-        spec = MODELS[spec["of"]]
-    elif spec["family"] == "saved":
-        spec = read_model(spec["weights"])["spec"]
-    return spec.get("adabn", False)
+    return encoder_spec(spec).get("adabn", False)
+
+
+def encoder_spec(spec):
+    """Return the configuration that a model's encoder was made by, which is another model's where it is taken from one."""
+    if spec.get("of") is not None:
+        return encoder_spec(MODELS[spec["of"]])
+    if spec["family"] == "saved":
+        return read_model(spec["weights"])["spec"]
+    return spec
 
 
 def training_batches(wildcards):
@@ -198,8 +209,13 @@ def training_batches(wildcards):
 
 def check_model(model, spec):
     """Raise what cannot be built or trained, under the name of the model."""
+    crops = {"channels": len(CHANNELS), "crop_size": config["tiles"]["size"]}
     try:
-        check_spec(spec, channels=len(CHANNELS), crop_size=config["tiles"]["size"])
+        check_origin(spec, config["models"])
+        check_spec(spec, **crops)
+        if spec["family"] == "saved":
+            made = at_block(encoder_spec(spec), spec["embed_block"])
+            check_spec(made | {"weights": None}, **crops)
         if model in TRAINED:
             Plan.from_spec(spec).check_ranks(spec["gpus"] * spec["nodes"])
     except CellmaeError as error:

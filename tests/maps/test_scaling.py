@@ -105,13 +105,14 @@ def test_files(tmp_path):
         if FLOPS[name]:
             record["training"] = {"crops": 100 if "-at-" in name else 200, "flops": FLOPS[name]}
             history = pd.DataFrame({"crops": [50, 100, 200], "crops_per_second": [0.5, 1.0, 2.0]})
+            history["devices"] = [1, 4, 4]
             history["memory_mb"] = [500.0, 600.0, 700.0]
             history.to_csv(model / "history.csv", index=False)
         (model / "model.yaml").write_text(yaml.safe_dump(record))
     study = {"ours": {"vary": {"seed": [0, 1]}}}
     halfway, whole = (training_facts(name, tmp_path / "models", study) for name in ("mae-large-at-100", "mae-large"))
-    assert (halfway["device_hours"], halfway["memory_mb"]) == (pytest.approx(150 / 3600), 600)
-    assert (whole["device_hours"], whole["memory_mb"]) == (pytest.approx(200 / 3600), 700)
+    assert (halfway["device_hours"], halfway["memory_mb"]) == (pytest.approx(300 / 3600), 600)
+    assert (whole["device_hours"], whole["memory_mb"]) == (pytest.approx(500 / 3600), 700)
     files = {name: tmp_path / f"{name}.csv" for name in ("points", "trends", "bands", "gains")}
     scale_models(
         [tmp_path / "maps" / name / "tvn" for name in RECALLS],

@@ -141,6 +141,31 @@ def test_a_model_of_another_run_is_taken_with_all_that_it_is(tmp_path, crops):
     assert torch.equal(load_encoder(tmp_path / "here").embed(crops), original.embed(crops))
 
 
+def test_a_model_of_the_same_run_is_taken_by_another_block(tmp_path, crops):
+    original = build(tmp_path / "mae")
+    spec = {"family": "saved", "of": "mae", "embed_block": 3}
+    build_baseline(spec, channels=CHANNELS, crop_size=16, folder=tmp_path / "mae-b3")
+    assert torch.equal(load_encoder(tmp_path / "mae-b3").embed(crops), original.embed_blocks(crops)[2])
+    records = [read_model(tmp_path / name) for name in ("mae", "mae-b3")]
+    assert [record["of"] for record in records] == [None, "mae"]
+    assert records[1] == records[0] | {"spec": UNTRAINED | {"embed_block": 3}, "of": "mae"}
+
+
+@pytest.mark.parametrize(
+    ("original", "block", "said"),
+    [
+        ({}, 5, "models.embed_block: found 5, expected one of the blocks 1 to 4"),
+        ({"architecture": "unet"}, 3, "models.embed_block: found 3, but models of the family untrained have no blocks"),
+    ],
+)
+def test_a_block_that_there_is_not(tmp_path, original, block, said):
+    build(tmp_path / "there", **original)
+    spec = {"family": "saved", "weights": str(tmp_path / "there"), "embed_block": block}
+    with pytest.raises(ConfigError, match=said):
+        build_baseline(spec, channels=CHANNELS, crop_size=16, folder=tmp_path / "here")
+    assert not (tmp_path / "here" / "model.yaml").exists()
+
+
 def test_a_model_of_other_channels_is_refused_unless_it_takes_any(tmp_path):
     spec = {"family": "saved", "weights": str(tmp_path / "there")}
     build(tmp_path / "there")

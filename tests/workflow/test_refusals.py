@@ -58,6 +58,19 @@ def test_a_mistake_in_the_configuration_stops_before_the_first_job(fresh):
             {"models__mae": {"family": "saved", "weights": "gone"}},
             ["models.mae.weights: the file gone/model.yaml does not"],
         ),
+        ({"models__mae": {"family": "saved"}}, ["models.mae.of: found neither of weights and of, expected one"]),
+        (
+            {"models__mae": {"family": "saved", "of": "mea"}},
+            ["models.mae.of: found 'mea', expected one of", "intensity"],
+        ),
+        (
+            {"models__other": {"family": "saved", "of": "intensity", "embed_block": 3}},
+            ["models.other.embed_block: found 3, but models of the family intensity have no blocks"],
+        ),
+        (
+            {"models__other": {"family": "saved", "of": "mae", "embed_block": 5}},
+            ["models.other.embed_block: found 5, expected one of the blocks 1 to 4"],
+        ),
         ({"alignments__tvn__plates": ["gone"]}, ["alignments.tvn.plates: found 'gone'"]),
     ],
 )

@@ -1,9 +1,11 @@
 """A study: its models side by side against their operations, while it runs and in the end."""
 
+import anndata as ad
+import numpy as np
 import pandas as pd
 import pytest
 
-from .checkout import CONFIG, Checkout
+from .checkout import CONFIG, PLATES, Checkout
 
 pytestmark = pytest.mark.slow
 LINE = {key: value for key, value in CONFIG["models"]["mae"].items() if key != "crops_total"}
@@ -40,6 +42,21 @@ def test_points_on_the_way_are_in_the_report(finished):
     finished.run()
     recall = pd.read_csv(finished.results / "report/tables/recall.csv")
     assert set(recall["model"]) == {"mae", "mae-at-160", "intensity"}
+
+
+def test_another_block_is_embedded_without_another_training(finished):
+    line = {"family": "saved", "of": "mae", "against": "mae", "vary": {"embed_block": [2]}}
+    finished.configure(study={"block": line})
+    assert not {job for job in finished.plan() if job.startswith("Training")}
+    finished.run("--", "results/maps/scaling.json")
+    embedded = [
+        ad.read_h5ad(finished.results / "embeddings" / name / f"{PLATES[0]}.h5ad").X for name in ("mae", "block-b2")
+    ]
+    assert not np.allclose(*embedded)
+    points = pd.read_csv(finished.results / "maps/scaling.csv").set_index("model")
+    took = ["crops", "flops", "device_hours", "memory_mb"]
+    assert points.loc["block-b2", took].tolist() == points.loc["mae", took].tolist()
+    assert (points.loc["mae", took] > 0).all()
 
 
 def test_a_part_of_nothing_is_refused(fresh):

@@ -81,13 +81,12 @@ def training_facts(name: str, models: Path, study: Mapping[str, Any]) -> dict[st
     dict
         ``line`` of the study, or the family of a model that is in none; ``family``, ``size`` or architecture,
         ``patch``, ``seed``, number of ``plates``, ``crops`` seen, whether it was ``on_the_way``, ``parameters`` of
-        the encoder, ``flops`` of the training (zero without one), its ``device_hours``, and the ``memory_mb`` that it
-        took at most.
+        the encoder, ``flops`` of the training (zero without one), its ``device_hours``, hours times devices, and the
+        ``memory_mb`` that it took at most.
     """
     record = read_model(models / name)
     spec, training = record["spec"], record["training"] or {}
-    whole = whole_model(name)
-    on_the_way = whole != name
+    on_the_way = whole_model(name) != name
     crops = training.get("crops", 0)
     return {
         "line": line_of(name, study) or spec["family"],
@@ -100,7 +99,7 @@ def training_facts(name: str, models: Path, study: Mapping[str, Any]) -> dict[st
         "on_the_way": on_the_way,
         "parameters": record["parameters"],
         "flops": training.get("flops", 0.0),
-        **_measured(models / whole / "history.csv", crops),
+        **_measured(models / (record.get("of") or whole_model(name)) / "history.csv", crops),
     }
 
 
@@ -111,8 +110,9 @@ def _measured(history: Path, crops: float) -> dict[str, float]:
     table = pd.read_csv(history)
     seconds = np.diff(table["crops"].clip(upper=crops), prepend=0) / table["crops_per_second"]
     until = seconds > 0
+    devices = table["devices"].fillna(1) if "devices" in table else 1
     return {
-        "device_hours": float(seconds.sum() / SECONDS_AN_HOUR),
+        "device_hours": float((seconds * devices).sum() / SECONDS_AN_HOUR),
         "memory_mb": float(table["memory_mb"][until].max()) if "memory_mb" in table else np.nan,
     }
 

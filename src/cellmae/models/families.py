@@ -17,6 +17,7 @@ from cellmae.models.architecture import (
     read_unet,
     seen_tokens,
 )
+from cellmae.screen.listing import listing
 
 if TYPE_CHECKING:
     import torch
@@ -214,7 +215,9 @@ def family_of(spec: Mapping[str, Any]) -> Family:
 
 def has_blocks(spec: Mapping[str, Any]) -> bool:
     """Say whether a model's encoder can embed by each of its blocks."""
-    return spec["family"] in ("mae", "ca-mae")
+    if spec["family"] == "untrained":
+        return spec.get("architecture", "vit") in ("vit", "ca-vit")
+    return spec["family"] in ("mae", "ca-mae", "openphenom")
 
 
 def weight_files(spec: Mapping[str, Any]) -> list[str]:
@@ -224,6 +227,42 @@ def weight_files(spec: Mapping[str, Any]) -> list[str]:
         return []
     within = {"openphenom": ("config.json", "model.safetensors"), "saved": ("model.yaml",)}
     return [str(Path(weights, name)) for name in within.get(spec["family"], ("",))]
+
+
+def check_origin(spec: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that a ``saved`` model is taken from one place: a folder, or another of the ``models`` of this run.
+
+    Raises
+    ------
+    ConfigError
+        Names the key that does not fit.
+    """
+    if spec["family"] != "saved":
+        return
+    weights, of = spec.get("weights"), spec.get("of")
+    if (weights is None) == (of is None):
+        found = "neither" if weights is None else "both"
+        raise ConfigError(f"models.of: found {found} of weights and of, expected one: a folder, or a model of this run")
+    origins = [name for name, other in models.items() if other["family"] != "features" and other.get("of") is None]
+    if of is not None and of not in origins:
+        raise ConfigError(f"models.of: found '{of}', expected one of {listing(origins)}")
+
+
+def at_block(spec: Mapping[str, Any], block: int | None) -> dict[str, Any]:
+    """Return the configuration of the same encoder that embeds by another of its blocks; None leaves it as it is.
+
+    Raises
+    ------
+    ConfigError
+        It has no blocks to choose from.
+    """
+    if block is None:
+        return dict(spec)
+    if not has_blocks(spec):
+        raise ConfigError(
+            f"models.embed_block: found {block}, but models of the family {spec['family']} have no blocks"
+        )
+    return {**spec, "embed_block": block}
 
 
 def check_spec(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> None:

@@ -10,7 +10,7 @@ from cellmae.errors import DamagedError, DataError
 from cellmae.files import atomic_path, digest_file
 from cellmae.logging import logger
 from cellmae.models import VERSION
-from cellmae.models.families import Encoder, build_encoder, family_of
+from cellmae.models.families import Encoder, at_block, build_encoder, family_of
 from cellmae.versions import is_newer
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def save_encoder(
     crop_size: int,
     plates: Sequence[str] = (),
     training: Mapping[str, Any] | None = None,
+    of: str | None = None,
 ) -> None:
     """Write an encoder: its weights, where it has any, then ``model.yaml``, which says that the model is complete.
 
@@ -47,6 +48,8 @@ def save_encoder(
         Slugs of the plates that the model was trained on.
     training
         What pretraining has to say of itself; no times, so that the same training writes the same file.
+    of
+        The model of the same run whose training it is.
     """
     from safetensors.torch import save
 
@@ -67,6 +70,7 @@ def save_encoder(
         "dim": encoder.dim,
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
         "training": dict(training) if training is not None else None,
+        "of": of,
     }
     with atomic_path(folder / RECORD) as partial:
         partial.write_text(yaml.safe_dump(record, sort_keys=False))
@@ -79,7 +83,8 @@ def read_model(folder: str | Path) -> dict[str, Any]:
     Returns
     -------
     ``family``, ``spec``, ``channels``, ``crop_size``, ``plates``, ``weights_digest`` (None without weights),
-    ``dim``, ``parameters`` and ``training`` (None for baselines).
+    ``dim``, ``parameters``, ``training`` (None for baselines) and ``of``, the model of the same run that was
+    trained, if it is another.
     """
     path = Path(folder) / RECORD
     try:
@@ -128,8 +133,9 @@ def build_baseline(spec: Mapping[str, Any], *, channels: Sequence[str], crop_siz
     """Write a model that needs no training here.
 
     Its weights, where it has any, are random by ``seed``, or come from where the family has them from: a published
-    checkpoint, or, for ``family: saved``, the folder of a model that cellmae trained elsewhere. A ``point`` is taken
-    from the folder of the model that it was kept of, beside ``folder``.
+    checkpoint, or, for ``family: saved``, the folder of a model that cellmae made elsewhere (``weights``) or ``of`` one
+    beside ``folder``, whose crops pass as many blocks as ``embed_block`` says. A ``point`` is taken from the folder of
+    the model that it was kept of.
 
     Raises
     ------
@@ -139,8 +145,10 @@ def build_baseline(spec: Mapping[str, Any], *, channels: Sequence[str], crop_siz
         Weights that are named are missing, damaged, or of other channels or crops.
     """
     if spec["family"] in ("saved", "point"):
-        source = spec["weights"] if spec["family"] == "saved" else point_folder(Path(folder).parent / spec["of"], spec)
-        _adopt(source, channels=channels, crop_size=crop_size, folder=folder)
+        source = Path(folder).parent / of if (of := spec.get("of")) is not None else spec["weights"]
+        if spec["family"] == "point":
+            source = point_folder(source, spec)
+        _adopt(source, spec, channels=channels, crop_size=crop_size, folder=folder)
         return
     encoder = _build(spec, len(channels), crop_size)
     if (load := family_of(spec).load) is not None:
@@ -159,10 +167,12 @@ def takes(record: Mapping[str, Any], channels: Sequence[str], crop_size: int) ->
     return fits and crop_size == record["crop_size"]
 
 
-def _adopt(source: str | Path, *, channels: Sequence[str], crop_size: int, folder: str | Path) -> None:
+def _adopt(
+    source: str | Path, spec: Mapping[str, Any], *, channels: Sequence[str], crop_size: int, folder: str | Path
+) -> None:
     """Copy a model from elsewhere, so that the run holds all that its embeddings come from."""
     try:
-        record, encoder = read_model(source), load_encoder(source)
+        record, taken = read_model(source), load_encoder(source)
     except DamagedError as error:
         raise DataError(str(error)) from None  # nothing is deleted in another run
     if not takes(record, channels, crop_size):
@@ -170,14 +180,18 @@ def _adopt(source: str | Path, *, channels: Sequence[str], crop_size: int, folde
             f"{source} embeds crops of {record['crop_size']} pixels and the channels {', '.join(record['channels'])}, "
             f"the screen has {crop_size} and {', '.join(channels)}: change tiles.size or screen.channels"
         )
+    adopted = at_block(record["spec"], spec.get("embed_block"))
+    encoder = _build(adopted, len(record["channels"]), crop_size)
+    encoder.load_state_dict(cast("nn.Module", taken).state_dict())
     save_encoder(
         folder,
-        cast("nn.Module", encoder),
-        spec=record["spec"],
+        encoder,
+        spec=adopted,
         channels=record["channels"],
         crop_size=crop_size,
         plates=record["plates"],
         training=record["training"],
+        of=spec.get("of"),
     )
 
 

@@ -12,7 +12,7 @@ from cellmae.errors import ConfigError, DataError
 from cellmae.files import atomic_path, write_csv
 from cellmae.models.devices import peak_memory_mb
 
-MEASURED_COLUMNS = ("crops_per_second", "data_wait", "flop_utilisation", "memory_mb")
+MEASURED_COLUMNS = ("crops_per_second", "devices", "data_wait", "flop_utilisation", "memory_mb")
 """Columns that differ between two runs of the same training."""
 
 STEPS_PER_ROW = 50
@@ -34,6 +34,8 @@ class History:
         What a crop takes at least, at the device's full speed.
     device
         Where the metrics are summed up, to be fetched from there once a row, and whose memory is looked at.
+    devices
+        How many train together.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class History:
         derive: Callable[[Mapping[str, float]], Mapping[str, float]] = lambda means: {},
         seconds_per_crop: float = float("nan"),
         device: torch.device,
+        devices: int = 1,
     ) -> None:
         self.steps, self.batch_size = steps, batch_size
         self.metrics, self._derive = tuple(metrics), derive
         self._seconds_per_crop = seconds_per_crop
+        self._devices = devices
         self.interval = max(1, min(STEPS_PER_ROW, steps // ROWS_AT_LEAST))
         self.rows: list[dict[str, float]] = []
         self.skipped = 0
@@ -110,6 +114,7 @@ class History:
         row["skipped"] = self.skipped
         row |= evaluated or {}
         row["crops_per_second"] = self._steps_timed * self.batch_size / seconds
+        row["devices"] = self._devices
         row["data_wait"] = self._waited / seconds
         row["flop_utilisation"] = row["crops_per_second"] * self._seconds_per_crop
         row["memory_mb"] = peak_memory_mb(self._sums.device)
@@ -183,8 +188,9 @@ def read_history(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     A row every few steps. Of all models: ``step`` and ``crops`` so far, ``learning_rate``; means since the row before
-    of ``loss`` and ``gradient_norm``; ``skipped`` steps so far; how fast it went: ``crops_per_second``, the share of
-    time without data, ``data_wait``, and that of the device's speed in plain matrix products, ``flop_utilisation``;
+    of ``loss`` and ``gradient_norm``; ``skipped`` steps so far; how fast it went: ``crops_per_second`` on how many
+    ``devices``, the share of time without data, ``data_wait``, and that of their speed in plain matrix products,
+    ``flop_utilisation``;
     ``memory_mb``, the most that the process has had so far, of a GPU's memory or, without one, of the machine's; and,
     in some rows, what :mod:`cellmae.pretraining.evaluation` measured on the same few crops each time.
 

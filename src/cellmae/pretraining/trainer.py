@@ -74,6 +74,7 @@ class Trainer:
             derive=objective.derive,
             seconds_per_crop=self.flops_per_crop / peak / self.ranks.count,
             device=device,
+            devices=self.ranks.count,
         )
         self._paths = drop_paths(objective)
         self._compute = compiled(objective, plan.compile, device)
