@@ -35,18 +35,28 @@ def test_nothing_to_vary_is_refused(vary):
 def test_a_name_that_there_is_already_is_refused():
     with pytest.raises(ConfigError, match=r"^study.mae: gives a model the name mae-s0, which there is already$"):
         with_study({"models": {"mae-s0": {}}, "study": {"mae": {"vary": {"seed": [0]}}}})
+    lines = {
+        "mae": {"family": "mae", "patch": 8, "vary": {"size": ["tiny"], "seed": [0]}},
+        "mae-tiny": {"family": "mae", "size": "tiny", "vary": {"seed": [0, 1]}},
+    }
+    for study in (lines, dict(reversed(lines.items()))):
+        with pytest.raises(ConfigError, match=r"gives a model the name mae-tiny-s0, which there is already$"):
+            with_study({"study": study})
+    with pytest.raises(ConfigError, match=r"^study.mae: there is a model of this name, too"):
+        with_study({"models": {"mae": {"family": "mae"}}, "study": {"mae": {"family": "mae", "vary": {"seed": [0]}}}})
 
 
 def test_a_line_is_against_a_model_that_there_is():
     line = {"family": "mae", "vary": {"mask_ratio": [0.25]}}
-    models = {"mae": {"family": "mae"}}
+    models = {"mae": {"family": "mae", "points": [2000]}}
     for against in ("mae", "mae-at-2000", "mask-m0_25"):
         found = with_study({"models": models, "study": {"mask": line | {"against": against}}})["models"]
         assert found["mask-m0_25"] == {"family": "mae", "mask_ratio": 0.25}
-    with pytest.raises(
-        ConfigError, match=r"^study.mask.against: found 'mea', expected one of the models mae, mask-m0_25"
-    ):
-        with_study({"models": models, "study": {"mask": line | {"against": "mea"}}})
+    for against in ("mea", "mae-at-999", "mask-m0_25-at-2000"):
+        with pytest.raises(
+            ConfigError, match=rf"^study.mask.against: found '{against}', expected one of the models mae"
+        ):
+            with_study({"models": models, "study": {"mask": line | {"against": against}}})
 
 
 def test_models_of_a_study_are_checked_like_others(repository):

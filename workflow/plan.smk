@@ -134,7 +134,8 @@ def batch_files(pattern):
             return []
         batch = PLATES[wildcards.plate].batch
         plates = [plate for plate in PLATES if PLATES[plate].batch == batch]
-        trained = TRAINING_PLATES.get(wildcards.model, [])
+        whole = MODELS[wildcards.model].get("of") or wildcards.model
+        trained = TRAINING_PLATES.get(whole, [])
         return expand(pattern, plate=[p for p in plates if p in trained] or plates)
 
     return files

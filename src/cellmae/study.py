@@ -34,19 +34,23 @@ def with_study(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        A line has nothing to vary, gives a model the name of another, or is against a model that there is not.
+        A line has nothing to vary, the name of a model, or gives a model the name of another; or it is against a
+        model that there is not.
     """
     models, study = config.get("models") or {}, config.get("study") or {}
     if not (isinstance(models, Mapping) and isinstance(study, Mapping)):  # which the schema refuses
         return dict(config)
-    models = dict(models)
+    models, named = dict(models), set[str]()
     for line, spec in study.items():
         for name, model in _models_of(line, spec):
-            if name in models and not _is_completed(model, models[name]):
+            if name in named or (name in models and not _is_completed(model, models[name])):
                 raise ConfigError(f"study.{line}: gives a model the name {name}, which there is already")
+            named.add(name)
             models.setdefault(name, model)
     for line, spec in study.items():
-        if (against := spec.get(AGAINST)) is not None and whole_model(against) not in models:
+        if line in models:
+            raise ConfigError(f"study.{line}: there is a model of this name, too; call one of them otherwise")
+        if (against := spec.get(AGAINST)) is not None and not _is_there(str(against), models):
             expected = f"one of the models {listing(models)}, or a point of one"
             raise ConfigError(f"study.{line}.{AGAINST}: found {against!r}, expected {expected}")
     return {**config, "models": models} if models else dict(config)
@@ -63,6 +67,11 @@ def line_of(model: str, study: Mapping[str, Any]) -> str | None:
         if any(name == whole_model(model) for name, _ in _models_of(line, spec)):
             return line
     return None
+
+
+def group_of(model: str, study: Mapping[str, Any]) -> str:
+    """Return what a model is shown with: its line of the study, or else the model that it is a point of, or itself."""
+    return line_of(model, study) or whole_model(model)
 
 
 def varied(spec: Mapping[str, Any], line: str) -> dict[str, dict[str, Any]]:
@@ -85,6 +94,13 @@ def _models_of(line: str, spec: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     for values in product(*vary.values()):
         chosen = dict(zip(vary, values, strict=True))
         yield "-".join([line, *(_label(key, value) for key, value in chosen.items())]), common | chosen
+
+
+def _is_there(name: str, models: Mapping[str, Any]) -> bool:
+    """Say whether there is a model, or a point of one."""
+    spec = models.get(whole_model(name))
+    points = spec.get("points") if isinstance(spec, Mapping) else None
+    return name in models or name in {f"{whole_model(name)}-at-{crops}" for crops in points or ()}
 
 
 def _is_completed(model: Mapping[str, Any], other: Any) -> bool:

@@ -226,8 +226,12 @@ def test_any_column_can_be_the_batch(screen):
     assert alignment.batches.names.tolist() == ["3", "4"]
     assert alignment.describe()["options"]["batch"] == "line"
     adata.obs.loc[["5", "7"], "line"] = None
-    with pytest.raises(ConfigError, match=r"batch: column 'line' has no value for 2 wells \(5, 7\)"):
-        fit_alignment(adata, batch="line", pca=10)
+    for use in (lambda wells: fit_alignment(wells, batch="line", pca=10), alignment.apply):
+        with pytest.raises(ConfigError, match=r"batch: column 'line' has no value for 2 wells \(5, 7\)"):
+            use(adata)
+    del adata.obs["line"]
+    with pytest.raises(ConfigError, match=r"batch: no column 'line' among"):
+        alignment.apply(adata)
 
 
 def test_chosen_controls_are_the_only_ones(screen):

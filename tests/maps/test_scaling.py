@@ -75,6 +75,48 @@ def test_without_a_classifier_or_a_second_budget_there_is_nothing_to_say():
     assert gains.empty
 
 
+def test_a_gain_over_a_classifier_that_may_score_nothing_has_no_interval():
+    pairs = {name: pairs_of(share) for name, share in RECALLS.items()} | {"net": pairs_of(0.002)}
+    *_, gains = scale(facts(), pairs, {}, replicates=200)
+    (gain,) = gains.to_dict("records")
+    assert gain["gain"] > 1
+    assert np.isnan([gain["gain_ci_low"], gain["gain_ci_high"]]).all()
+    assert gain["p_value"] < 0.02  # its difference from the classifier is clear all the same
+
+
+def test_almost_the_same_operations_are_no_trend():
+    some = facts().loc[["mae-s0", "mae-s1"]]
+    pairs = {name: pairs_of(RECALLS[name]) for name in some.index}
+    for factor, found in ((1.9, 0), (2.0, 1)):
+        _, trends, bands, _ = scale(some.assign(flops=[1e12, factor * 1e12]), pairs, {}, replicates=20)
+        assert (len(trends), len(bands)) == (found, found * BAND_POINTS)
+
+
+def test_models_are_scored_on_what_all_maps_have(caplog):
+    pairs = {name: pairs_of(RECALLS[name]) for name in ("mae-s0", "mae-large", "net", "guess")}
+    known = pairs["mae-s0"]["entity2"].isin(GENES[:20])
+    pairs["guess"] = pairs["guess"][known.to_numpy()]
+    pairs["net"] = pairs["net"][:0]
+    errors = {name: errors_of(0.5) for name in ("mae-s0", "mae-large")} | {"guess": errors_of(0.1)[:10]}
+    points, *_ = scale(facts().loc[list(pairs)], pairs, errors, replicates=20)
+    recall, probe = (points[points["score"] == score].set_index("model") for score in ("recall", "probe_r2"))
+    assert list(recall.index) == list(probe.index) == ["mae-s0", "mae-large", "guess"]
+    assert set(recall["pairs"]) == {known.sum()}
+    assert (set(recall["genes"]), set(probe["genes"])) == ({20}, {10})
+    assert recall.loc["mae-large", "value"] == (pairs["mae-large"]["share_below"][known] > 0.9).mean()
+    assert [record.message for record in caplog.records] == [
+        "recall of known: not scored for net, which is left out",
+        "known pairs of known: 190 of 780 are on all maps; fewer on those of guess (190)",
+        "perturbations: 10 of 40 are on all maps; fewer on those of guess (10)",
+    ]
+
+
+def test_profiles_from_elsewhere_took_no_training(tmp_path):
+    found = training_facts("cellprofiler", tmp_path, {"mae": {"vary": {"seed": [0]}}})
+    assert (found["line"], found["family"], found["flops"]) == ("cellprofiler", "features", 0)
+    assert np.isnan(found["device_hours"])
+
+
 def test_equal_models_show_no_trend():
     pairs = {name: pairs_of(0.3, seed=number) for number, name in enumerate(RECALLS)}
     _, trends, _, gains = scale(facts(), pairs, {}, replicates=200)
@@ -122,9 +164,10 @@ def test_files(tmp_path):
         **files,
     )
     points = pd.read_csv(files["points"]).set_index("model")
-    assert points["line"].to_dict() == facts()["line"].to_dict()
+    alone = {name: name.removesuffix("-at-100") for name in RECALLS}
+    assert points["line"].to_dict() == alone | {"mae-s0": "mae", "mae-s1": "mae"}
     assert points.loc["mae-large-at-100", "on_the_way"]
     assert points.loc["guess", ["device_hours", "memory_mb"]].isna().all()
-    assert pd.read_csv(files["trends"])["alignment"].tolist() == ["tvn"]
+    assert pd.read_csv(files["trends"])[["alignment", "line"]].to_numpy().tolist() == [["tvn", "mae-large"]]
     assert len(pd.read_csv(files["bands"])) == BAND_POINTS
-    assert len(pd.read_csv(files["gains"])) == 1
+    assert pd.read_csv(files["gains"])["line"].tolist() == ["mae", "mae-large"]

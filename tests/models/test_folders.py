@@ -151,6 +151,16 @@ def test_a_model_of_the_same_run_is_taken_by_another_block(tmp_path, crops):
     assert records[1] == records[0] | {"spec": UNTRAINED | {"embed_block": 3}, "of": "mae"}
 
 
+def test_a_point_embeds_as_its_model_does(tmp_path, crops):
+    """A model that is embedded by another block than before takes its points along."""
+    build(tmp_path / "mae", embed_block=3)
+    kept = build(tmp_path / "mae" / "points" / "48", seed=4)
+    spec = {"family": "point", "of": "mae", "crops": 48}
+    build_baseline(spec, channels=CHANNELS, crop_size=16, folder=tmp_path / "mae-at-48")
+    assert read_model(tmp_path / "mae-at-48")["spec"]["embed_block"] == 3
+    assert torch.equal(load_encoder(tmp_path / "mae-at-48").embed(crops), kept.embed_blocks(crops)[2])
+
+
 @pytest.mark.parametrize(
     ("original", "block", "said"),
     [

@@ -122,6 +122,19 @@ def test_all_of_the_map_works_by_keyboard(page: "playwright.Page") -> None:
     assert page.inner_text(".detail h3") != "G11"
 
 
+def test_what_is_found_is_moved_into_view(page: "playwright.Page") -> None:
+    for _ in range(12):
+        page.click(".closer")
+    for name in ("G05", "G10"):
+        search(page, name)
+        page.wait_for_function("() => document.querySelector('.explorer').explorer.view.scale('x') !== undefined")
+        box = page.locator(".points-layer canvas").bounding_box()
+        left, top = place_of(page, name)
+        assert box is not None
+        assert box["x"] <= left <= box["x"] + box["width"]
+        assert box["y"] <= top <= box["y"] + box["height"]
+
+
 def test_unknown_names_are_not_found(page: "playwright.Page") -> None:
     search(page, "nobody")
     assert page.inner_text(".found") == "No such perturbation"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellmae.report.answer import answer_section, choose_leader
+from cellmae.report.answer import MOST_SHOWN, answer_section, best_of_lines, choose_leader
 from cellmae.report.comparison import Contest
 from cellmae.report.recall import oracle_of, recall_figure, skipped_in_words
 from cellmae.report.words import interval, listed, number, p_value, quantity
@@ -101,6 +101,7 @@ def test_answer_tells_the_first_thresholds_and_counts_all_comparisons() -> None:
     rows = [vars(contest(0.2, 0.1, 0.3)), vars(contest(0.1, -0.1, 0.3)) | {"low": 0.1, "high": 0.9}]
     section = answer_section(
         choose_leader(both),
+        shown=["mae", "<b>"],
         scores=both,
         comparison=pd.DataFrame(rows),
         probes=None,
@@ -111,9 +112,41 @@ def test_answer_tells_the_first_thresholds_and_counts_all_comparisons() -> None:
     assert "0.10 by chance" in recall
     assert "is clear of chance. The true phenotypes reach 0.90." in recall
     assert ahead.startswith("<strong>mae</strong> is ahead")
-    assert count == "Of 2 paired comparisons of models and of alignments 1 is clear of zero."
+    assert (
+        count
+        == "Of 2 paired comparisons of models and of alignments 1 is clear of zero; the tables below have them all."
+    )
     assert "too few" in skipped
     assert trained.endswith("mae 0.40.")
+
+
+def test_of_many_models_the_best_of_each_line_are_shown() -> None:
+    seeds = {f"mae-s{seed}": "mae" for seed in range(MOST_SHOWN)}
+    lines = {**seeds, "guess": "guess"}
+    recalls = [0.1, 0.3, np.nan, 0.2, *[0.0] * (MOST_SHOWN - 4), np.nan]
+    many = pd.DataFrame({"model": list(lines), "alignment": "tvn", "recall": recalls})
+    other = many.assign(alignment="none", recall=1.0)
+    assert best_of_lines(pd.concat([many, other]), lines, alignment="tvn") == ["mae-s1", "guess"]
+    assert best_of_lines(many, seeds, alignment="tvn") == list(seeds)
+
+
+def test_of_many_comparisons_only_those_of_the_leader_are_told() -> None:
+    names = ["mae", *map(str, range(6))]
+    rows = [
+        vars(contest(0.2, 0.1, 0.3)) | {"model_a": first, "model_b": second}
+        for place, first in enumerate(names)
+        for second in names[place + 1 :]
+    ]
+    options = {"scores": scores().assign(p_value=0.01, pairs=40), "comparison": pd.DataFrame(rows), "probes": None}
+    told, history = {}, pd.DataFrame({"masked_r2": [0.1]})
+    for shown in (names, names[:3]):
+        section = answer_section(
+            choose_leader(scores()), shown=shown, histories=dict.fromkeys(names, history), **options
+        )
+        told[len(shown)] = [item for item in section.blocks[0].items if "is ahead of" in item]
+    assert len(told[7]) == 6
+    assert all(item.startswith("<strong>mae</strong> is ahead of") for item in told[7])
+    assert len(told[3]) == 3
 
 
 def test_skipped_without_relationships_names_no_database() -> None:

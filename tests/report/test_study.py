@@ -3,7 +3,7 @@
 import pandas as pd
 
 from cellmae.maps.scaling import GAIN_COLUMNS, POINT_COLUMNS, TREND_COLUMNS
-from cellmae.report.study import ablations, study_sections
+from cellmae.report.study import ablations, alignment_ablations, study_sections
 
 STUDY = {
     "mae": {"family": "mae", "vary": {"seed": [0]}},
@@ -43,6 +43,15 @@ def test_ablations_are_less_their_reference_whoever_was_first() -> None:
     assert ablations(COMPARISON, {"mae": STUDY["mae"]}).empty
 
 
+def test_alignments_are_less_the_first_one() -> None:
+    (row,) = alignment_ablations(COMPARISON, {"mae-s0", "guess"}, ["none", "tvn"]).to_dict("records")
+    assert (row["model"], row["changed"], row["reference"]) == ("mae-s0", "alignment tvn", "mae-s0 with none")
+    assert (row["alignment"], row["value"], row["reference_value"], row["difference"]) == ("tvn", 0.9, 0.5, 0.4)
+    (row,) = alignment_ablations(COMPARISON, {"mae-s0"}, ["tvn", "none"]).to_dict("records")
+    assert (row["changed"], row["reference"], row["difference"]) == ("alignment none", "mae-s0 with tvn", -0.4)
+    assert alignment_ablations(COMPARISON, {"guess"}, ["tvn", "none"]).empty
+
+
 def test_each_table_is_shown_where_it_has_rows() -> None:
     facts = {**RECALL, "alignment": "tvn", "line": "mae"}
     trend = facts | dict.fromkeys(TREND_COLUMNS[6:], 1e12) | {"models": 3, "slope": 0.1234, "p_value": 0.001}
@@ -52,14 +61,17 @@ def test_each_table_is_shown_where_it_has_rows() -> None:
     point = facts | {"model": "mae-s0", "flops": 2e12, "crops": 1000, "device_hours": 0.25, "memory_mb": 1234.0}
     without = facts | {"model": "guess", "flops": 0.0}
     points = pd.DataFrame([point, point | {"alignment": "none"}, without], columns=POINT_COLUMNS)
-    (section,) = study_sections(points, trends, gains, COMPARISON, STUDY)
+    sides = {"leader": "mae-s0", "alignments": ["tvn", "none"]}
+    (section,) = study_sections(points, trends, gains, COMPARISON, STUDY, **sides)
     tables = [block for block in section.blocks if block.kind == "table"]
     assert [table.name for table in tables] == ["scaling_trends", "scaling_gains", "ablations", "trainings"]
     assert "+0.123" in tables[0].rows()[0]
     assert {"+25", "\N{MINUS SIGN}10 to +60"} <= set(tables[1].rows()[0])
     assert "recall of complexes, tails" in tables[2].rows()[0][0]
+    assert tables[2].frame["line"].tolist() == ["mask", "mask", "alignments"]
     (training,) = tables[3].rows()
     assert {"mae-s0", "1,000", "2.00e+12", "0.25", "1,234"} <= set(training)
-    (section,) = study_sections(NO_POINTS, NO_TRENDS, NO_GAINS, COMPARISON, STUDY)
+    (section,) = study_sections(NO_POINTS, NO_TRENDS, NO_GAINS, COMPARISON, STUDY, **sides)
     assert len(section.blocks) == 2
-    assert study_sections(NO_POINTS, NO_TRENDS, NO_GAINS, COMPARISON, {"mae": STUDY["mae"]}) == []
+    alone = {"leader": "guess", "alignments": ["tvn", "none"]}
+    assert study_sections(NO_POINTS, NO_TRENDS, NO_GAINS, COMPARISON, {"mae": STUDY["mae"]}, **alone) == []

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from cellmae.errors import ConfigError, DataError
 from cellmae.screen.platemaps import PlateMap
@@ -60,8 +61,8 @@ def test_tables_that_do_not_join(tmp_path):
         wells(tmp_path, ["map.csv", "none.csv"], columns=columns)
 
 
-def test_wells_and_genes_of_jump(tmp_path):
-    """As jump-cellpainting/datasets has them: metadata/well.csv.gz, plate.csv.gz and crispr.csv.gz."""
+def test_wells_and_genes_of_jump(repository, tmp_path):
+    """As jump-cellpainting/datasets has them, under metadata/, and configs/jump-cpg0016.yaml reads them."""
     tables = {
         "well": "Metadata_Source,Metadata_Plate,Metadata_Well,Metadata_JCP2022\n"
         "source_13,CP-CC9-R1-01,A02,JCP2022_800001\nsource_13,CP-CC9-R1-01,A03,JCP2022_800002\n"
@@ -74,10 +75,17 @@ def test_wells_and_genes_of_jump(tmp_path):
     for name, text in tables.items():
         with gzip.open(tmp_path / f"{name}.csv.gz", "wt") as file:
             file.write(text)
-    columns = {"plate": "Metadata_Plate", "batch": "Metadata_Batch", "well": "Metadata_Well", "perturbation": "Symbol"}
-    names = [f"{name}.csv.gz" for name in tables]
-    found = wells(tmp_path, names, columns=columns)
+    control = "Metadata_JCP2022,Metadata_pert_type,Metadata_Name,Metadata_modality\nJCP2022_999999,empty,Empty,any\n"
+    control += "".join(
+        f"JCP2022_80000{n},negcon,{name},crispr\n" for n, name in ((1, "no-guide"), (2, "non-targeting"))
+    )
+    (tmp_path / "perturbation_control.csv").write_text(control)
+    screen = yaml.safe_load((repository / "configs/jump-cpg0016.yaml").read_text())["screen"]
+    names = [Path(name).name for name in screen["plate_map"]]
+    found = wells(tmp_path, names, columns=screen["columns"])
     assert found["perturbation"].tolist() == ["no-guide", "non-targeting", "PLK1", pd.NA]
+    assert found["pert_type"].tolist() == ["negcon", "negcon", pd.NA, pd.NA]
+    assert screen["control_where"] == {"Metadata_pert_type": ["negcon"]}
     assert set(found["experiment"]) == {"20220914_Run1"}
     assert found["ncbi_gene_id"].dropna().tolist() == [5347]
     assert PlateMap(tmp_path, {"plate_map": names}).sources() == [tmp_path / name for name in names]

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from cellmae.files import read_json
-from cellmae.models import FAMILIES, load_encoder, read_model
+from cellmae.models import FAMILIES, load_encoder, read_model, with_points
 
 from .checkout import LATER_PLATE, PLATES, Checkout, plates_of
 from .test_reruns import ADDED, REPORT, annotating, fitting
@@ -19,12 +19,13 @@ MODELS = {
     "ca-mae": {"family": "ca-mae", "patch": 8, "per_channel": True, **VALIDATED},
     "munet": {"family": "munet", "patch": 8, **VALIDATED},
     "classifier": {"family": "classifier", "architecture": "densenet-tiny", **TRAINING},
-    "adabn": {"family": "classifier", "architecture": "densenet-tiny", "adabn": True, **TRAINING},
+    "adabn": {"family": "classifier", "architecture": "densenet-tiny", "adabn": True, "points": [32], **TRAINING},
     "untrained": {"family": "untrained", "architecture": "unet", "patch": 8},
     "intensity": {"family": "intensity"},
     "foreground": {"family": "foreground"},
     "constant": {"family": "constant"},
 }
+EMBEDDED = list(with_points(MODELS))
 TRAINED = [name for name, spec in MODELS.items() if FAMILIES[spec["family"]].trained]
 
 
@@ -40,10 +41,10 @@ def families(fresh_checkout, tmp_path_factory) -> Checkout:
 
 
 def test_every_model_has_a_map(families):
-    scores = [pd.read_csv(families.results / "maps" / model / "tvn" / "recall.csv") for model in MODELS]
+    scores = [pd.read_csv(families.results / "maps" / model / "tvn" / "recall.csv") for model in EMBEDDED]
     assert all(len(score) == 1 for score in scores)
     comparison = pd.read_csv(families.results / "maps" / "comparison.csv")
-    assert len(comparison[["model_a", "model_b"]].drop_duplicates()) == len(MODELS) * (len(MODELS) - 1) // 2
+    assert len(comparison[["model_a", "model_b"]].drop_duplicates()) == len(EMBEDDED) * (len(EMBEDDED) - 1) // 2
 
 
 def test_models_are_trained_on_what_is_not_set_aside(families):
@@ -92,7 +93,7 @@ def test_a_corrected_well_retrains_classifiers_and_no_other(families):
     finally:
         families.annotate(plates_of(PLATES))
     assert {job for job in jobs if job.startswith("Training")} == {"Training classifier", "Training adabn"}
-    assert annotating(PLATES[:1]) | fitting(list(MODELS)) | REPORT <= jobs
+    assert annotating(PLATES[:1]) | fitting(EMBEDDED) | REPORT <= jobs
 
 
 def test_an_added_plate_is_embedded_by_all_and_changes_no_other(families):
@@ -103,7 +104,7 @@ def test_an_added_plate_is_embedded_by_all_and_changes_no_other(families):
     finally:
         families.annotate(plates_of(PLATES))
     assert {job for job in jobs if job.startswith("Embedding")} == {
-        f"Embedding {LATER_PLATE} with {model}" for model in MODELS
+        f"Embedding {LATER_PLATE} with {model}" for model in EMBEDDED
     }
     assert not {job for job in jobs if job.startswith(("Training", "Fitting", "Ranking"))}
     assert {job for job in ADDED if job.startswith("Tiling")} <= jobs

@@ -17,7 +17,7 @@ from cellmae.alignment.filters import WellFilter
 from cellmae.alignment.harmony import HarmonisedWells
 from cellmae.alignment.steps import METHODS, BatchTransforms, Method, Steps
 from cellmae.alignment.storage import STAGE, arrays_of, load_parts, save_parts
-from cellmae.errors import DataError
+from cellmae.errors import ConfigError, DataError
 from cellmae.files import digest_bytes
 from cellmae.genes import Genes
 from cellmae.logging import logger
@@ -217,7 +217,21 @@ class Alignment:
 
 
 def batch_rows(adata: AnnData, batch: str, controls: Sequence[str] | None) -> BatchRows:
-    """Return which batch each well is of, and which are the controls that count: all, or those of some names."""
+    """Return which batch each well is of, and which are the controls that count: all, or those of some names.
+
+    Raises
+    ------
+    ConfigError
+        There is no such column, or it has no value for some wells.
+    """
+    if batch not in adata.obs:
+        raise ConfigError(f"alignments.*.batch: no column {batch!r} among {listing(adata.obs.columns)}")
+    missing = adata.obs[batch].isna()
+    if missing.any():
+        raise ConfigError(
+            f"alignments.*.batch: column {batch!r} has no value for {missing.sum()} wells "
+            f"({listing(adata.obs_names[missing], 3)}): name one that all wells have"
+        )
     chosen = adata.obs["role"] == "negative_control"
     if controls:
         chosen &= adata.obs["perturbation"].isin(controls)

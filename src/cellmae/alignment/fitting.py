@@ -83,8 +83,8 @@ def fit_alignment(
         require_harmonypy()
     if adata.n_obs < 2:
         raise DataError(f"an alignment needs at least 2 wells and found {adata.n_obs}: embed more plates")
-    _check_columns(adata, batch, controls)
     batches = batch_rows(adata, batch, controls)
+    _check_controls(adata, controls)
     _require_controls(batches, method)
     report_few_controls(batches, recipe)
     chunks = chunks or ArrayChunks(np.asarray(adata.X))
@@ -147,15 +147,7 @@ def _recipe(method: str, standardise: str) -> Method:
     return replace(recipe, fit_locator=fit_unmoved) if (method, standardise) == ("efaar", "none") else recipe
 
 
-def _check_columns(adata: AnnData, batch: str, controls: Sequence[str]) -> None:
-    if batch not in adata.obs:
-        raise ConfigError(f"alignments.*.batch: no column {batch!r} among {listing(adata.obs.columns)}")
-    missing = adata.obs[batch].isna()
-    if missing.any():
-        raise ConfigError(
-            f"alignments.*.batch: column {batch!r} has no value for {missing.sum()} wells "
-            f"({listing(adata.obs_names[missing], 3)}): name one that all wells have"
-        )
+def _check_controls(adata: AnnData, controls: Sequence[str]) -> None:
     if controls:
         known = adata.obs.loc[adata.obs["role"] == "negative_control", "perturbation"].astype(str).unique()
         unknown = sorted(set(controls) - set(known))

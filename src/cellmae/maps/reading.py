@@ -77,7 +77,9 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     """
     _require_intact(path)
     try:
-        return pd.read_parquet(path) if Path(path).suffix == ".parquet" else pd.read_csv(path)
+        if Path(path).suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])  # a model may be called None
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the stage maps") from None
 

@@ -10,20 +10,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cellmae.files import read_manifest, write_csv
+from cellmae.logging import logger
 from cellmae.maps.bootstrap import interval, p_value, resampled_shares
 from cellmae.maps.probe import resampled_r2
 from cellmae.maps.reading import read_scores
 from cellmae.maps.recall import THRESHOLDS, Thresholds, recalled
 from cellmae.maps.relationships import ENTITIES
 from cellmae.models import read_model
-from cellmae.study import line_of, whole_model
+from cellmae.screen.listing import listing
+from cellmae.study import group_of, whole_model
 
 SECONDS_AN_HOUR = 3600
 SCORE = ["alignment", "score", "source", "low", "high"]
 """What tells the scores of one model apart."""
 POINT_COLUMNS = [
     *SCORE, "line", "model", "family", "size", "patch", "seed", "plates", "crops", "on_the_way", "parameters", "flops",
-    "device_hours", "memory_mb", "value", "value_ci_low", "value_ci_high",
+    "device_hours", "memory_mb", "pairs", "genes", "value", "value_ci_low", "value_ci_high",
 ]  # fmt: skip
 TREND_COLUMNS = [
     *SCORE, "line", "models", "lowest_flops", "highest_flops", "intercept", "slope", "slope_ci_low", "slope_ci_high",
@@ -34,7 +36,11 @@ GAIN_COLUMNS = [
     *SCORE, "line", "model", "value", "baseline", "baseline_value", "gain", "gain_ci_low", "gain_ci_high", "p_value",
 ]  # fmt: skip
 LABELLED = "classifier"
+TABLE_RECORD: dict[str, Any] = {"spec": {"family": "features"}, "training": None, "plates": [], "parameters": 0}
+"""What is known of profiles that were measured elsewhere, which no model of a folder made."""
 BAND_POINTS = 21
+LEAST_SPAN = 2.0
+"""How many times the operations of the smallest model the largest of a line must have for a trend."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +49,21 @@ class Replicates:
 
     Attributes
     ----------
+    models
+        Their names.
     values
         The score by model, shape (models,).
     draws
         Shape (replicates, models).
+    pairs, genes
+        How many known pairs (none for a probe) and perturbations it is about.
     """
 
+    models: list[str]
     values: NDArray[np.float64]
     draws: NDArray[np.float64]
+    pairs: float
+    genes: int
 
 
 class Fit(NamedTuple):
@@ -79,17 +92,17 @@ def training_facts(name: str, models: Path, study: Mapping[str, Any]) -> dict[st
     Returns
     -------
     dict
-        ``line`` of the study, or the family of a model that is in none; ``family``, ``size`` or architecture,
+        ``line`` of the study, or the whole model where it is in none; ``family``, ``size`` or architecture,
         ``patch``, ``seed``, number of ``plates``, ``crops`` seen, whether it was ``on_the_way``, ``parameters`` of
         the encoder, ``flops`` of the training (zero without one), its ``device_hours``, hours times devices, and the
         ``memory_mb`` that it took at most.
     """
-    record = read_model(models / name)
+    record = read_model(models / name) if (models / name).exists() else TABLE_RECORD
     spec, training = record["spec"], record["training"] or {}
     on_the_way = whole_model(name) != name
     crops = training.get("crops", 0)
     return {
-        "line": line_of(name, study) or spec["family"],
+        "line": group_of(name, study),
         "family": spec["family"],
         "size": spec.get("architecture") or spec.get("size"),
         "patch": spec.get("patch"),
@@ -129,9 +142,13 @@ def scale(
     """Relate the scores of models to the operations of their training.
 
     A trend is the least-squares line of a score over the decimal logarithm of operations, through the models of one
-    line of the study; at least two that differ in operations. A gain is how much more the best model of a line scores
-    than the best classifier, relative to it. Intervals and p-values come from resampling perturbations, with the same
-    draws for all models, and choose the best models on the scores as they are.
+    line of the study, the largest of which had at least :data:`LEAST_SPAN` times the operations of the smallest. A gain
+    is how much more the best model of a line scores than the best classifier, relative to it. Intervals and p-values
+    come from resampling perturbations, with the same draws for all models, and choose the best models on the scores as
+    they are; a gain has no interval where the classifier scores nothing in some draws.
+
+    Models are scored on the pairs (the perturbations, for the probe) that all their maps have; a map without any is
+    left out.
 
     Parameters
     ----------
@@ -154,14 +171,15 @@ def scale(
     points, trends, bands, gains = [], [], [], []
     options = {"replicates": replicates, "seed": seed}
     for score, found in [
-        *_recalls(pairs, facts.index, thresholds, **options),
-        *_probes(errors, facts.index, **options),
+        *_recalls({name: pairs[name] for name in facts.index if name in pairs}, thresholds, **options),
+        *_probes({name: errors[name] for name in facts.index if name in errors}, **options),
     ]:
-        points.append(_points(facts, found).assign(**score))
-        fits = _fits(facts, found)
+        scored = facts.loc[found.models]
+        points.append(_points(scored, found).assign(**score))
+        fits = _fits(scored, found)
         trends += [row | score for row in _trends(fits)]
         bands += [table.assign(**score) for table in _bands(fits)]
-        gains += [row | score for row in _gains(facts, found)]
+        gains += [row | score for row in _gains(scored, found)]
     stacked = [pd.concat(tables, ignore_index=True) if tables else pd.DataFrame() for tables in (points, bands)]
     found_columns = zip(
         (stacked[0], pd.DataFrame(trends), stacked[1], pd.DataFrame(gains)),
@@ -172,43 +190,67 @@ def scale(
 
 
 def _recalls(
-    pairs: Mapping[str, pd.DataFrame], models: pd.Index, thresholds: Thresholds, *, replicates: int, seed: int
+    pairs: Mapping[str, pd.DataFrame], thresholds: Thresholds, *, replicates: int, seed: int
 ) -> list[tuple[dict[str, Any], Replicates]]:
-    """Return recall by source and threshold, over the pairs that all maps have."""
-    common = pd.concat(
-        [pairs[model].set_index(["source", *ENTITIES]) for model in models], axis=1, join="inner", keys=models
-    )
+    """Return recall by source and threshold, over the pairs that all maps with any of the source have."""
+    sources = dict.fromkeys(source for table in pairs.values() for source in table["source"].unique())
     found = []
-    for source, own in common.groupby(level="source", sort=False):
-        members = np.unique(own.reset_index()[ENTITIES].to_numpy(), return_inverse=True)[1].reshape(-1, 2)
+    for source in sources:
+        own = {name: table[table["source"] == source].set_index(ENTITIES) for name, table in pairs.items()}
+        own = _with_rows(own, f"recall of {source}")
+        common = pd.concat(own, axis=1, join="inner")
+        _tell_lost(own, common.index, f"known pairs of {source}")
+        if common.empty:
+            continue
+        genes, numbers = np.unique(common.reset_index()[ENTITIES].to_numpy(), return_inverse=True)
         for low, high in thresholds:
-            hits = np.stack([recalled(own[model], low, high) for model in models], axis=1)
-            draws = resampled_shares(members, hits, replicates=replicates, seed=seed)
+            hits = np.stack([recalled(table.loc[common.index], low, high) for table in own.values()], axis=1)
+            draws = resampled_shares(numbers.reshape(-1, 2), hits, replicates=replicates, seed=seed)
             score = {"score": "recall", "source": source, "low": low, "high": high}
-            found.append((score, Replicates(hits.mean(axis=0), draws)))
+            found.append((score, Replicates(list(own), hits.mean(axis=0), draws, len(common), len(genes))))
     return found
 
 
 def _probes(
-    errors: Mapping[str, pd.DataFrame], models: pd.Index, *, replicates: int, seed: int
+    errors: Mapping[str, pd.DataFrame], *, replicates: int, seed: int
 ) -> list[tuple[dict[str, Any], Replicates]]:
-    """Return the probe's R2, over the perturbations that all models have."""
-    tables = [errors[model].set_index("perturbation") for model in models if model in errors]
-    if len(tables) < len(models) or any(table.empty for table in tables):
+    """Return the probe's R2, over the perturbations that all models with a probe have."""
+    own = _with_rows({name: table.set_index("perturbation") for name, table in errors.items()}, "the probe")
+    if not own:
         return []
-    common = tables[0].index
-    for table in tables[1:]:
+    common = next(iter(own.values())).index
+    for table in own.values():
         common = common.intersection(table.index)
-    tables = [table.loc[common] for table in tables]
+    _tell_lost(own, common, "perturbations")
+    if common.empty:
+        return []
+    tables = [table.loc[common] for table in own.values()]
     values = np.array([1 - table["sse"].sum() / table["sst"].sum() for table in tables])
     draws = np.stack([resampled_r2(table, replicates=replicates, seed=seed) for table in tables], axis=1)
-    return [({"score": "probe_r2"}, Replicates(values, draws))]
+    return [({"score": "probe_r2"}, Replicates(list(own), values, draws, np.nan, len(common)))]
+
+
+def _with_rows(tables: Mapping[str, pd.DataFrame], what: str) -> dict[str, pd.DataFrame]:
+    """Return the tables that are not empty, and say whose are."""
+    kept = {name: table for name, table in tables.items() if len(table)}
+    if missing := [name for name in tables if name not in kept]:
+        logger.warning("%s: not scored for %s, which is left out", what, listing(missing))
+    return kept
+
+
+def _tell_lost(tables: Mapping[str, pd.DataFrame], common: pd.Index, what: str) -> None:
+    """Say which models lack what others have, so that it counts for none."""
+    most = max(map(len, tables.values()), default=0)
+    if len(common) < most:
+        fewer = [f"{name} ({len(table):,})" for name, table in tables.items() if len(table) < most]
+        logger.warning("%s: %d of %d are on all maps; fewer on those of %s", what, len(common), most, listing(fewer))
 
 
 def _points(facts: pd.DataFrame, found: Replicates) -> pd.DataFrame:
     bounds = np.array([interval(draws) for draws in found.draws.T]).reshape(-1, 2)
     scores = {"value": found.values, "value_ci_low": bounds[:, 0], "value_ci_high": bounds[:, 1]}
-    return facts.rename_axis("model").reset_index().assign(**scores)
+    counts = {"pairs": found.pairs, "genes": found.genes}
+    return facts.rename_axis("model").reset_index().assign(**scores, **counts)
 
 
 def _trends(fits: Sequence[Fit]) -> list[dict[str, Any]]:
@@ -238,13 +280,13 @@ def _bands(fits: Sequence[Fit]) -> list[pd.DataFrame]:
 
 
 def _fits(facts: pd.DataFrame, found: Replicates) -> list[Fit]:
-    """Fit each line whose models differ in operations."""
+    """Fit each line whose models differ enough in operations."""
     fits = []
     trained = (facts["flops"] > 0).to_numpy()
     for line in facts.loc[trained, "line"].unique():
         members = np.flatnonzero(trained & (facts["line"] == line).to_numpy())
         flops = facts["flops"].to_numpy(dtype=float)[members]
-        if len(np.unique(flops)) < 2:
+        if flops.max() < LEAST_SPAN * flops.min():
             continue
         slopes, intercepts = _lines(np.log10(flops), found.draws[:, members])
         (slope,), (intercept,) = _lines(np.log10(flops), found.values[None, members])
@@ -268,14 +310,14 @@ def _gains(facts: pd.DataFrame, found: Replicates) -> list[dict[str, Any]]:
     for line in pd.unique(lines[(families != LABELLED) & (facts["flops"] > 0).to_numpy()]):
         best = _best(found.values, (lines == line) & (families != LABELLED))
         assert best is not None, "the line has a model"
-        draws = found.draws[:, best] / found.draws[:, baseline] - 1
-        low, high = interval(draws)
+        own, others = found.draws[:, best], found.draws[:, baseline]
+        low, high = interval(own / others - 1) if (others > 0).all() else (np.nan, np.nan)
         rows.append(
             {
                 "line": line, "model": facts.index[best], "value": found.values[best],
                 "baseline": facts.index[baseline], "baseline_value": found.values[baseline],
                 "gain": found.values[best] / found.values[baseline] - 1, "gain_ci_low": low, "gain_ci_high": high,
-                "p_value": p_value(draws),
+                "p_value": p_value(own - others),
             }
         )  # fmt: skip
     return rows

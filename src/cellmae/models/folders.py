@@ -146,9 +146,10 @@ def build_baseline(spec: Mapping[str, Any], *, channels: Sequence[str], crop_siz
     """
     if spec["family"] in ("saved", "point"):
         source = Path(folder).parent / of if (of := spec.get("of")) is not None else spec["weights"]
+        made = at_block(read_model(source)["spec"], spec.get("embed_block"))  # a point embeds as its model does
         if spec["family"] == "point":
             source = point_folder(source, spec)
-        _adopt(source, spec, channels=channels, crop_size=crop_size, folder=folder)
+        _adopt(source, made, of=of, channels=channels, crop_size=crop_size, folder=folder)
         return
     encoder = _build(spec, len(channels), crop_size)
     if (load := family_of(spec).load) is not None:
@@ -168,9 +169,18 @@ def takes(record: Mapping[str, Any], channels: Sequence[str], crop_size: int) ->
 
 
 def _adopt(
-    source: str | Path, spec: Mapping[str, Any], *, channels: Sequence[str], crop_size: int, folder: str | Path
+    source: str | Path,
+    spec: Mapping[str, Any],
+    *,
+    of: str | None,
+    channels: Sequence[str],
+    crop_size: int,
+    folder: str | Path,
 ) -> None:
-    """Copy a model from elsewhere, so that the run holds all that its embeddings come from."""
+    """Copy a model from elsewhere, so that the run holds all that its embeddings come from.
+
+    Its weights are put into the encoder of ``spec``, which may differ from its own in how crops are embedded.
+    """
     try:
         record, taken = read_model(source), load_encoder(source)
     except DamagedError as error:
@@ -180,18 +190,17 @@ def _adopt(
             f"{source} embeds crops of {record['crop_size']} pixels and the channels {', '.join(record['channels'])}, "
             f"the screen has {crop_size} and {', '.join(channels)}: change tiles.size or screen.channels"
         )
-    adopted = at_block(record["spec"], spec.get("embed_block"))
-    encoder = _build(adopted, len(record["channels"]), crop_size)
+    encoder = _build(spec, len(record["channels"]), crop_size)
     encoder.load_state_dict(cast("nn.Module", taken).state_dict())
     save_encoder(
         folder,
         encoder,
-        spec=adopted,
+        spec=spec,
         channels=record["channels"],
         crop_size=crop_size,
         plates=record["plates"],
         training=record["training"],
-        of=spec.get("of"),
+        of=of,
     )
 
 

@@ -1,6 +1,6 @@
 """The answer first: what the run found, in a few sentences."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,10 @@ from cellmae.report.comparison import contests
 from cellmae.report.recall import skipped_in_words, tails
 from cellmae.report.training import trained_in_words
 from cellmae.report.words import interval, listed, number, p_value, quantity
+
+MOST_SHOWN = 8
+"""Models that the page looks at one by one; of more, the best of each line."""
+MOST_VERDICTS = 12
 
 
 class Leader(NamedTuple):
@@ -34,9 +38,30 @@ def choose_leader(scores: pd.DataFrame) -> Leader:
     return Leader(model, alignment, why)
 
 
+def best_of_lines(scores: pd.DataFrame, lines: Mapping[str, str], *, alignment: str) -> list[str]:
+    """Return the models of few, and of many those with the highest mean recall of their line, or else its first.
+
+    Parameters
+    ----------
+    scores
+        ``recall.csv`` of all maps.
+    lines
+        By model, in order, what models belong together with it.
+    alignment
+        Whose recalls decide.
+    """
+    if len(lines) <= MOST_SHOWN:
+        return list(lines)
+    own = scores[scores["alignment"] == alignment]
+    means = own.groupby("model")["recall"].mean().reindex(list(lines)).fillna(-1)
+    best = means.groupby(list(lines.values()), sort=False).idxmax()
+    return [model for model in lines if model in set(best)]
+
+
 def answer_section(
     leader: Leader,
     *,
+    shown: Sequence[str],
     scores: pd.DataFrame,
     comparison: pd.DataFrame,
     probes: pd.DataFrame | None,
@@ -48,18 +73,21 @@ def answer_section(
 
     Parameters
     ----------
+    shown
+        Models that are spoken of, the leader among them.
     scores, comparison, probes
         Tables of all maps; ``probes`` is None where the truth is not known.
     histories
-        ``history.csv`` of the trained models, each compared with every other model under the leader's alignment.
+        ``history.csv`` of the trained models, each compared with every other one that is shown under the leader's
+        alignment; where that would be very many comparisons, only the leader is.
     """
     first_thresholds = scores[["low", "high"]].iloc[0]
     told = (scores[["low", "high"]] == first_thresholds).all(axis=1)
     compared = (comparison[["low", "high"]] == first_thresholds).all(axis=1) | comparison["low"].isna()
     items = [
         *_recalls(leader, scores[told]),
-        *_probes(leader, probes),
-        *_verdicts(leader, comparison[compared], list(histories)),
+        *_probes(leader, probes, shown),
+        *_verdicts(leader, comparison[compared], shown=shown, trained=list(histories)),
         *_count_of_verdicts(comparison),
         *skipped_in_words(scores),
         *([trained_in_words(histories)] if histories else []),
@@ -100,14 +128,14 @@ def _count_of_verdicts(comparison: pd.DataFrame) -> list[str]:
     clear = int(((comparison["difference_ci_low"] > 0) | (comparison["difference_ci_high"] < 0)).sum())
     return [
         f"Of {quantity(len(comparison), 'paired comparison')} of models and of alignments {clear:,} "
-        f"{'is' if clear == 1 else 'are'} clear of zero."
+        f"{'is' if clear == 1 else 'are'} clear of zero; the tables below have them all."
     ]
 
 
-def _probes(leader: Leader, probes: pd.DataFrame | None) -> list[str]:
+def _probes(leader: Leader, probes: pd.DataFrame | None, shown: Sequence[str]) -> list[str]:
     if probes is None:
         return []
-    here = probes[(probes["alignment"] == leader.alignment) & probes["r2"].notna()]
+    here = probes[(probes["alignment"] == leader.alignment) & probes["r2"].notna() & probes["model"].isin(shown)]
     if here.empty:
         return []
     each = [
@@ -117,10 +145,15 @@ def _probes(leader: Leader, probes: pd.DataFrame | None) -> list[str]:
     return [f"R² of a linear probe of the true phenotypes on held-out plates ({leader.alignment}): {listed(each)}."]
 
 
-def _verdicts(leader: Leader, comparison: pd.DataFrame, trained: list[str]) -> list[Markup]:
+def _verdicts(
+    leader: Leader, comparison: pd.DataFrame, *, shown: Sequence[str], trained: Sequence[str]
+) -> list[Markup]:
+    sides = comparison[["model_a", "model_b"]]
     here = comparison[
-        (comparison["alignment_a"] == leader.alignment)
-        & (comparison["alignment_b"] == leader.alignment)
-        & (comparison["model_a"].isin(trained) | comparison["model_b"].isin(trained))
+        (comparison[["alignment_a", "alignment_b"]] == leader.alignment).all(axis=1)
+        & sides.isin(shown).all(axis=1)
+        & sides.isin(trained).any(axis=1)
     ]
+    if len(here) > MOST_VERDICTS:
+        here = here[(here[["model_a", "model_b"]] == leader.model).any(axis=1)]
     return [contest.verdict() + "." for contest in contests(here)]

@@ -1,8 +1,8 @@
 // The map to explore. Vega draws the points; search, panel, legend and colours are plain elements of the page.
 // Names are only ever set as text.
-const CATEGORIES = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6d46"];
+const CATEGORIES = ["#0072b2", "#bf8000", "#009e73", "#d55e00", "#c46a9d", "#3590c9", "#8c6d46"];
 const RAMP = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"]; // viridis
-const UNKNOWN = "#a9b1b9";
+const UNKNOWN = "#8a939c";
 const REACH = 18; // pixels from the pointer to the point that it means
 const MOST_FOUND = 8;
 const MINUS = "\u2212";
@@ -276,7 +276,18 @@ class Explorer {
 
   choose(index) {
     this.chosen = index;
+    if (index !== null) this.bringIntoView(index);
     this.tell(index);
+  }
+
+  /** Moves the map, where a perturbation lies outside of what is seen of it. */
+  bringIntoView(index) {
+    ["xdom", "ydom"].forEach((name, axis) => {
+      const [low, high] = this.view.signal(name);
+      const [place, half] = [this.places[index][axis], (high - low) / 2];
+      if (place < low || place > high) this.view.signal(name, [place - half, place + half]);
+    });
+    this.view.runAsync();
   }
 
   partners(index) {

@@ -16,7 +16,7 @@ from cellmae.files import atomic_path, digest_json
 from cellmae.genes import Genes
 from cellmae.logging import logger
 from cellmae.models import FAMILIES
-from cellmae.report.answer import answer_section, choose_leader
+from cellmae.report.answer import answer_section, best_of_lines, choose_leader
 from cellmae.report.blocks import Explorer, Gallery, Panels, Section, Table
 from cellmae.report.comparison import comparison_section
 from cellmae.report.compute import compute_sections
@@ -35,7 +35,7 @@ from cellmae.report.style import assign_colours, drawing
 from cellmae.report.training import training_section
 from cellmae.report.wells import wells_section
 from cellmae.report.words import listed, quantity
-from cellmae.study import line_of, whole_model
+from cellmae.study import group_of
 
 
 def write_report(
@@ -171,29 +171,46 @@ def _sections(
     seed: int,
 ) -> list[Section]:
     study = config.get("study") or {}
-    colours = assign_colours(run.models)
     imaged = [name for name, spec in models.items() if FAMILIES[spec["family"]].needs_images]
     scores, comparison = run.recall(), run.comparison()
     probes = run.probe() if truth else None
     histories = run.histories([name for name, spec in models.items() if FAMILIES[spec["family"]].trained])
     every_pair = scores[scores["pairs_kept"] == "all"]
     leader = choose_leader(every_pair)
+    lines = {name: group_of(name, study) for name in run.models}
+    of_line = assign_colours(list(dict.fromkeys(lines.values())))
+    colours = {name: of_line[line] for name, line in lines.items()}
+    shown = best_of_lines(every_pair, lines, alignment=leader.alignment)
     sets = run.sets(leader.model, leader.alignment)
     pairs = run.known_pairs(leader.model, leader.alignment)
     return [
-        answer_section(leader, scores=every_pair, comparison=comparison, probes=probes, histories=histories),
+        answer_section(
+            leader, shown=shown, scores=every_pair, comparison=comparison, probes=probes, histories=histories
+        ),
         recall_section(scores, colours=colours),
         comparison_section(comparison),
         *compute_sections(
             every_pair,
             probes,
             _training_flops(run, imaged),
-            lines={name: line_of(name, study) or whole_model(name) for name in run.models},
+            lines=lines,
             bands=run.bands() if study else None,
             unfinished=unfinished,
             colours=colours,
         ),
-        *(study_sections(run.points(), run.trends(), run.gains(), comparison, study) if study else []),
+        *(
+            study_sections(
+                run.points(),
+                run.trends(),
+                run.gains(),
+                comparison,
+                study,
+                leader=leader.model,
+                alignments=run.alignments,
+            )
+            if study
+            else []
+        ),
         *([] if probes is None else [probe_section(probes, colours=colours)]),
         replicates_section(run.replicates()),
         map_section(
@@ -205,12 +222,13 @@ def _sections(
         ),
         *([sets_section(*sets)] if len(sets[0]) else []),
         wells_section(
-            {model: {name: run.aligned(model, name) for name in run.alignments} for model in run.models},
+            {model: {name: run.aligned(model, name) for name in run.alignments} for model in shown},
             pairs,
+            left_out=len(run.models) - len(shown),
             genes=genes,
             seed=seed,
         ),
-        *([_training(run, models, histories, ranked, colours)] if histories else []),
+        *([_training(run, models, histories, ranked)] if histories else []),
         *([_tiles(run)] if images else []),
         run_section(
             summary=run.summary(),
@@ -237,11 +255,10 @@ def _training(
     models: Mapping[str, Mapping[str, Any]],
     histories: Mapping[str, pd.DataFrame],
     ranked: Sequence[str],
-    colours: Mapping[str, str],
 ) -> Section:
     masked = [model for model in histories if FAMILIES[models[model]["family"]].masked]
     pictures = {model: run.reconstructions(model) for model in masked}
-    return training_section(histories, pictures, run.blocks(ranked), colours=colours)
+    return training_section(histories, pictures, run.blocks(ranked), colours=assign_colours(list(histories)))
 
 
 def _tiles(run: Results) -> Section:

@@ -1,8 +1,9 @@
 """What a study finds: how scores grow with training compute, gains over weak supervision, and ablations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cellmae.report.blocks import Block, Section, Table, Text
@@ -27,6 +28,9 @@ def study_sections(
     gains: pd.DataFrame,
     comparison: pd.DataFrame,
     study: Mapping[str, Any],
+    *,
+    leader: str,
+    alignments: Sequence[str],
 ) -> list[Section]:
     """Show trends, gains, ablations, and what the trainings took; nothing where there are none.
 
@@ -38,8 +42,15 @@ def study_sections(
         ``comparison.csv``.
     study
         The section of the configuration.
+    leader
+        The model whose alignments are compared, beside those that lines are ``against``.
+    alignments
+        The first one is what the others are compared with.
     """
-    changes = ablations(comparison, study)
+    references = [spec[AGAINST] for spec in study.values() if spec.get(AGAINST) is not None]
+    changes = _stacked(
+        [ablations(comparison, study), alignment_ablations(comparison, {leader, *references}, alignments)]
+    )
     tables = [_trends(trends), _gains(gains), _ablations(changes), _trainings(points)]
     blocks: list[Block] = [table for table in tables if len(table.frame)]
     if not blocks:
@@ -75,8 +86,23 @@ def ablations(comparison: pd.DataFrame, study: Mapping[str, Any]) -> pd.DataFram
         rows = both_ways[(both_ways["model_a"] == model) & (both_ways["model_b"] == reference)]
         names = {"value_a": "value", "value_b": "reference_value", "alignment_a": "alignment", "model_b": "reference"}
         found.append(rows.rename(columns=names).assign(line=line, model=model, changed=changed))
-    kept = [table for table in found if len(table)] or found[:1]
-    return pd.concat(kept, ignore_index=True)[ABLATION_COLUMNS]
+    return _stacked(found)[ABLATION_COLUMNS]
+
+
+def alignment_ablations(comparison: pd.DataFrame, models: Collection[str], alignments: Sequence[str]) -> pd.DataFrame:
+    """Return how the alignments of some models differ from the first one, in the columns of :func:`ablations`."""
+    both_ways = _both_ways(comparison[comparison["model_a"] == comparison["model_b"]])
+    rows = both_ways[both_ways["model_a"].isin(models) & (both_ways["alignment_b"] == alignments[0])]
+    names = {"value_a": "value", "value_b": "reference_value", "alignment_a": "alignment", "model_a": "model"}
+    changed = "alignment " + rows["alignment_a"]
+    reference = rows["model_b"] + f" with {alignments[0]}"
+    found = rows.rename(columns=names).assign(line="alignments", changed=changed, reference=reference)
+    return found[ABLATION_COLUMNS]
+
+
+def _stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Stack tables; empty ones know no types, so they are left out unless all are."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def _contests(study: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -130,7 +156,7 @@ def _gains(gains: pd.DataFrame) -> Table:
             "Classifier scores": gains["baseline_value"],
             "Gain, %": percent["gain"],
             "95 % interval": [
-                f"{low:+.0f} to {high:+.0f}".replace("-", "\N{MINUS SIGN}")
+                "\N{EN DASH}" if np.isnan(low) else f"{low:+.0f} to {high:+.0f}".replace("-", "\N{MINUS SIGN}")
                 for low, high in zip(percent["gain_ci_low"], percent["gain_ci_high"], strict=True)
             ],
             "p": gains["p_value"].map(p_value),
@@ -157,7 +183,10 @@ def _ablations(changes: pd.DataFrame) -> Table:
         }
     )
     formats = dict.fromkeys(("Scores", "Reference scores"), "{:z.3f}") | {"Difference": "{:+z.3f}"}
-    caption = "Ablations: models that differ from a reference in what is named, on the same relationships."
+    caption = (
+        "Ablations: models, or alignments of a model, that differ from a reference in what is named, on the same "
+        "relationships."
+    )
     return Table("ablations", changes, shown, caption, formats | {"95 % interval": "{}", "p": "{}"})
 
 

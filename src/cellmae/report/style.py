@@ -19,9 +19,10 @@ from PIL import Image
 INK = "#1d2329"
 MUTED = "#66707a"
 GRID = "#d9dee3"
-BACKGROUND_POINT = "#a9b1b9"
-# Okabe & Ito (2008), the order chosen so that neighbours differ in lightness too; yellow vanishes on paper.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6d46")
+BACKGROUND_POINT = "#8a939c"
+# After Okabe & Ito (2008), the order chosen so that neighbours differ in lightness too; yellow vanishes on paper, and
+# orange, purple and sky blue are darker here, for a contrast of 3:1 with it.
+COLOURS = ("#0072b2", "#bf8000", "#009e73", "#d55e00", "#c46a9d", "#3590c9", "#8c6d46")
 DIVERGING = "RdBu_r"
 PNG_DPI = 160
 WEBP_QUALITY = 88

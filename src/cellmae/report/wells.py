@@ -264,7 +264,7 @@ def well_maps(paths: Mapping[str, Path], *, genes: Genes, seed: int) -> list[Wel
 
 
 def wells_section(
-    paths: Mapping[str, Mapping[str, Path]], pairs: pd.DataFrame, *, genes: Genes, seed: int = 0
+    paths: Mapping[str, Mapping[str, Path]], pairs: pd.DataFrame, *, genes: Genes, left_out: int = 0, seed: int = 0
 ) -> Section:
     """Show how alignment moves wells.
 
@@ -276,6 +276,8 @@ def wells_section(
         Known relationships (``source``, ``entity1``, ``entity2``) whose closed groups give the colours.
     genes
         What perturbations are called on maps.
+    left_out
+        How many models of the run are not shown.
     """
     panels: list[Panels] = []
     rows = []
@@ -293,7 +295,7 @@ def wells_section(
     if not rows:
         reason = f"A UMAP needs {FEWEST_WELLS} wells with usable embeddings; this run has fewer, so none is drawn."
         return Section("wells", title, [Text([reason])])
-    return Section("wells", title, [_mixing_table(pd.DataFrame(rows)), *panels])
+    return Section("wells", title, [_mixing_table(pd.DataFrame(rows), left_out), *panels])
 
 
 def _caption(model: str, maps: Sequence[WellMap]) -> str:
@@ -307,7 +309,7 @@ def _caption(model: str, maps: Sequence[WellMap]) -> str:
     )
 
 
-def _mixing_table(frame: pd.DataFrame) -> Table:
+def _mixing_table(frame: pd.DataFrame, left_out: int) -> Table:
     shown = frame.rename(
         columns={
             "model": "Model",
@@ -323,5 +325,7 @@ def _mixing_table(frame: pd.DataFrame) -> Table:
         "batch (alignment should bring it down to the shuffled one) and, for treated wells, the share with its own "
         "perturbation (it should rise)."
     )
+    if left_out:
+        caption += f" The best model of each line is shown here, {quantity(left_out, 'other')} not."
     formats = dict.fromkeys(shown.columns[2:], "{:z.3f}")
     return Table("neighbours", frame, shown, caption, formats)

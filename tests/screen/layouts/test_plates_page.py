@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cellmae.config import validate
+from cellmae.references import reference_files
 from cellmae.screen import index_fields, index_wells, plates
 from cellmae.screen.layouts import LAYOUTS
 
@@ -26,7 +27,7 @@ Tree = Callable[[Path], None]
 
 def blocks(repository: Path) -> list[str]:
     shown = re.findall(r"```yaml\n(.*?)```", (repository / "docs/plates.md").read_text(), re.DOTALL)
-    return [block for block in shown if "fetch" not in block]
+    return [block for block in shown if block.startswith("screen:") and "fetch" not in block]
 
 
 def files(root: Path, *paths: str) -> None:
@@ -167,6 +168,18 @@ def test_what_is_fetched_is_valid(repository: Path, tmp_path: Path) -> None:
     config = yaml.safe_load(block) | {"results": str(tmp_path / "results"), "models": {"model": {"family": "constant"}}}
     screen = validate(config, repository / "workflow/schemas/config.schema.yaml")["screen"]
     assert screen["fetch"]["source"] == "rxrx3-core"
+
+
+def test_known_relationships_are_those_that_are_downloaded(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "docs/plates.md").read_text()
+    (block,) = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "references" in block]
+    pattern(tmp_path / "data")
+    shown = {yaml.safe_load(block)["screen"].get("layout"): block for block in blocks(repository)}["pattern"]
+    screen = yaml.safe_load(shown)["screen"] | {"root": str(tmp_path / "data")}
+    config = yaml.safe_load(block) | {"results": "results", "screen": screen, "models": {"m": {"family": "constant"}}}
+    config = validate(config, repository / "workflow/schemas/config.schema.yaml")
+    used = {*config["maps"]["relationships"].values(), config["genes"]["aliases"], config["genes"]["arms"]}
+    assert used <= set(reference_files(config["references"]))
 
 
 def test_what_is_left_out_is_shown_as_it_works(repository: Path, tmp_path: Path) -> None:
