@@ -96,15 +96,18 @@ run_demo() {
     done
 }
 
-# As much of the study as fits; the next run goes on, a training at its last checkpoint.
+# As much of the study as fits, and the report of what is mapped; the next run goes on, a training at its last checkpoint.
 run_scaling() {
     trap 'kill -TERM "$study" 2>/dev/null' TERM
-    timeout --signal=INT $((LIMIT - 60)) "$PYTHON" -m snakemake --cores all --keep-going \
+    timeout --signal=INT $((LIMIT - 180)) "$PYTHON" -m snakemake --cores all --keep-going \
         --configfile configs/scaling.yaml &
     study=$!
-    wait "$study" || echo "the study is not finished; run this part again"
+    if ! wait "$study"; then
+        echo "the study is not finished; run this part again. What is mapped is compared:"
+        "$PYTHON" -m snakemake report --cores all --configfile configs/scaling.yaml --config partial=True
+    fi
     mkdir -p "$OUT/scaling"
-    for file in results/scaling/maps/*.csv results/scaling/models/*/history.csv; do
+    for file in results/scaling/maps/*.csv results/scaling/report/figures/compute-* results/scaling/models/*/history.csv; do
         [[ ! -e $file ]] || cp "$file" "$OUT/scaling/$(tr / - <<<"${file#results/scaling/}")"
     done
 }

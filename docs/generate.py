@@ -24,7 +24,8 @@ OTHERS = "all others"  # sections of the configuration that no other page shows
 API = """# The package
 
 What a notebook or a script may use; everything else may change without notice. Each stage is a package, and imports
-what it needs when it is first used: `from cellmae.maps import recall` does not import PyTorch.
+what it needs when it is first used: `from cellmae.maps import recall` does not import PyTorch. Plates are drawn by
+`design`, `simulate_plate` and `write_truth` of `cellmae.screen.simulation`, see [the tutorial](../tutorial.md).
 """
 KINDS = {"array": "list", "object": "keys", "string": "text", "integer": "whole number", "boolean": "`true` or `false`"}
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

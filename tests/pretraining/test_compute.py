@@ -4,7 +4,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cellmae.models import build_encoder
 from cellmae.pretraining import Plan
-from cellmae.pretraining.compute import flops_per_crop
+from cellmae.pretraining.compute import flops_per_crop, training_flops
 from cellmae.pretraining.objective import build_objective
 
 SPECS = {
@@ -39,6 +39,13 @@ def test_operations_are_those_that_pytorch_counts(name):
     with FlopCounterMode(display=False) as counter:
         outcome(one.model, *one.example(2)).sum().backward()
     assert flops_per_crop(one) == pytest.approx(counter.get_total_flops() / 2, rel=0.02)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_training_is_counted_before_there_is_anything_to_train_on(name):
+    spec = SPECS[name] | {"crops_total": 5000, "batch_size": 10}
+    one = build_objective(spec["family"], objective(name).encoder, Plan.from_spec(spec), classes=1)
+    assert training_flops(spec, channels=6, crop_size=64) == flops_per_crop(one) * 5000
 
 
 def test_counting_leaves_no_trace():

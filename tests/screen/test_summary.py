@@ -94,6 +94,22 @@ def test_cost_follows_from_one_header(tmp_path, kind):
     assert cost.training_crops == {"mae": 1000}
 
 
+@pytest.mark.parametrize(
+    ("flops", "said"),
+    [
+        (None, "125.0 for each of the grid"),
+        (3.2e12, "125.0 for each of the grid, 3.2e+12 operations"),
+        (7.2e17, "125.0 for each of the grid, 7.2e+17 operations, 2.0 hours at 1e+14 a second"),
+    ],
+)
+def test_trainings_are_told_with_their_operations(rxrx3, flops, said):
+    fields, wells = tables(rxrx3)
+    training = {"training_crops": {"mae": 1000}, "training_flops": {"mae": flops} if flops else {}}
+    cost = Cost(10, 10, 1, image_bytes=2000, store_bytes=100, tile_size=5, grid_crops=8, **training)
+    (line,) = [line for line in summarise(fields, wells, cost=cost).as_text().splitlines() if "training crops" in line]
+    assert line.split("  ")[-1] == said
+
+
 def test_a_broken_image_does_not_hide_the_cost(tmp_path):
     (tmp_path / "broken.png").write_text("no image")
     Image.new("L", (20, 10)).save(tmp_path / "good.png")

@@ -146,7 +146,7 @@ rule summarise_screen:
         f"{RESULTS}/benchmarks/screen/summary.tsv"
     priority: 1
     conda:
-        "../../envs/maps.yaml"
+        "../../envs/train.yaml" if TRAINED else "../../envs/maps.yaml"
     threads: 1
     resources:
         mem_mb=growing(ALL_PLATES["mem_mb"]),
@@ -162,6 +162,8 @@ rule summarise_screen:
                 model: MODELS[model]["crops_total"] for model in TRAINED
             },
         },
+        crops={"channels": len(CHANNELS), "crop_size": TILING["size"]},
+        trained={model: without_plates(MODELS[model]) for model in TRAINED},
         cache=f"{RESULTS}/screen/plates.json",
     message:
         "Summing up the screen"

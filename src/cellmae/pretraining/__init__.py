@@ -8,6 +8,7 @@ VERSION = 2
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "compute": ["training_flops"],
         "launch": ["granted_nodes", "granted_ranks"],
         "history": ["read_history"],
         "plan": ["Plan"],

@@ -1,17 +1,37 @@
 """What a training costs in operations, from the shapes of its layers alone: nothing is computed, no device needed."""
 
 import copy
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
 import torch
 from torch import nn
 
+from cellmae.models import build_encoder
 from cellmae.models.channel_agnostic import CrossAttention
-from cellmae.pretraining.objective import Objective
+from cellmae.pretraining.objective import Objective, build_objective
+from cellmae.pretraining.plan import Plan
 
 EXAMPLES = 2  # crops; batch normalisation wants more than one
 MULTIPLY_ADD = 2
+
+
+def training_flops(spec: Mapping[str, Any], *, channels: int, crop_size: int) -> float:
+    """Estimate the operations of a training before there is anything to train on.
+
+    Parameters
+    ----------
+    spec
+        Configuration of the model. Classifiers are counted with one class, whose number the plates will tell.
+    channels, crop_size
+        Number of channels, and edge of the crops in pixels.
+    """
+    plan = Plan.from_spec(spec)
+    with torch.device("meta"):
+        encoder = build_encoder(spec, channels=channels, crop_size=crop_size)
+        objective = build_objective(spec["family"], encoder, plan, classes=1)
+    return flops_per_crop(objective) * plan.crops_total
 
 
 def flops_per_crop(objective: Objective) -> float:

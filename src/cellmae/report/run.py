@@ -1,6 +1,9 @@
 """What was run: the screen, the models, the alignments, and the configuration that says it all."""
 
+import contextlib
+import platform
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 import pandas as pd
@@ -11,6 +14,7 @@ from cellmae.report.times import times_tables
 from cellmae.report.words import listed
 
 SHORT_DIGEST = 12
+PACKAGES = ("torch", "timm", "dask", "zarr", "numpy", "scikit-learn", "anndata", "scanpy")
 HIDDEN_KEYS = ("family", "plates", "refit")
 
 
@@ -63,7 +67,7 @@ def run_section(
     version, digest
         Version of cellmae; digest of the configuration.
     """
-    provenance = [f"cellmae {version}, configuration {digest}."]
+    provenance = [f"cellmae {version}, configuration {digest}.", f"Written with {listed(_versions())}."]
     blocks: list[Block] = [
         Points([*provenance, *(f"{note[0].upper()}{note[1:]}." for note in summary["notes"])]),
         _screen_table(summary),
@@ -73,6 +77,15 @@ def run_section(
         Listing("The configuration, with its defaults", yaml.safe_dump(_plain(config), sort_keys=False, width=100)),
     ]
     return Section("run", "What was run", blocks)
+
+
+def _versions() -> list[str]:
+    """Return the versions of Python and of the packages that results depend on most, those that are installed."""
+    found = [f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{package} {metadata.version(package)}")
+    return found
 
 
 def _plain(value: Any) -> Any:

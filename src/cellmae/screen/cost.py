@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,8 @@ class Cost:
         Edge of a tile in pixels.
     grid_crops
         Tiles in the grids of all fields.
-    training_crops
-        Crops that each trained model sees.
+    training_crops, training_flops
+        Crops that each trained model sees, and the operations that this takes.
     """
 
     height: int
@@ -44,6 +44,7 @@ class Cost:
     tile_size: int
     grid_crops: int
     training_crops: dict[str, int]
+    training_flops: dict[str, float] = field(default_factory=dict)
 
 
 def estimate_cost(
@@ -54,6 +55,7 @@ def estimate_cost(
     tile_size: int,
     binning: float = 1,
     training_crops: Mapping[str, int],
+    training_flops: Mapping[str, float] | None = None,
 ) -> Cost | None:
     """Estimate what a run will cost.
 
@@ -69,8 +71,8 @@ def estimate_cost(
         Edge of a tile in pixels.
     binning
         Pixels in both directions that are averaged to one.
-    training_crops
-        Crops to train on, by model.
+    training_crops, training_flops
+        Crops to train on, and operations of the training, by model.
 
     Returns
     -------
@@ -99,6 +101,7 @@ def estimate_cost(
         tile_size=tile_size,
         grid_crops=len(complete) * (height // tile_size) * (width // tile_size),
         training_crops=dict(training_crops),
+        training_flops=dict(training_flops or {}),
     )
 
 

@@ -14,6 +14,8 @@ from cellmae.screen.listing import listing
 
 ROLES = ["treatment", "negative_control", "positive_control", "empty"]
 BATCHES_SHOWN = 12
+DEVICE_FLOPS = 1e14  # operations a second that a training gets of a large GPU, in round numbers
+SHORTEST_HOURS, SECONDS_AN_HOUR = 0.1, 3600
 
 
 @dataclass(frozen=True)
@@ -205,8 +207,12 @@ def _cost_rows(cost: Cost) -> list[tuple[str, str, str]]:
         ("grid crops", f"{cost.grid_crops:,}", f"of {cost.tile_size} x {cost.tile_size} pixels"),
     ]
     for model, crops in cost.training_crops.items():
-        each = f"{crops / cost.grid_crops:.1f} for each of the grid" if cost.grid_crops else ""
-        rows.append((f"training crops, {model}", f"{crops:,}", each))
+        each = [f"{crops / cost.grid_crops:.1f} for each of the grid"] if cost.grid_crops else []
+        if flops := cost.training_flops.get(model):
+            each.append(f"{flops:.1e} operations")
+            if (hours := flops / DEVICE_FLOPS / SECONDS_AN_HOUR) >= SHORTEST_HOURS:
+                each.append(f"{hours:,.1f} hours at {DEVICE_FLOPS:.0e} a second")
+        rows.append((f"training crops, {model}", f"{crops:,}", ", ".join(each)))
     return rows
 
 
