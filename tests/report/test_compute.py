@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from cellmae.report.compute import compute_figure, compute_sections
+from cellmae.report.compute import compute_figure, compute_sections, power_of_ten
 
 from .test_scores import scores
 
@@ -25,9 +25,18 @@ def line(**changes):
 
 
 def draw(table, *rest, **options):
-    return compute_figure(
-        table, *rest, colours=dict.fromkeys(table["model"], "#000000"), markers={"tvn": "o"}, **options
-    ).axes[0]
+    colours = dict.fromkeys(["intensity", *table["model"]], "#000000")
+    figure = compute_figure(table, *rest, colours=colours, markers={"tvn": "o"}, **options)
+    figure.canvas.draw()
+    return figure.axes[0]
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.figure.legends[0].texts]
+
+
+def ticks(axes):
+    return [tick.get_text() for tick in axes.get_xticklabels()]
 
 
 def fills(axes):
@@ -56,7 +65,22 @@ def test_models_that_belong_together_are_connected() -> None:
     assert axes.get_xscale() == "log"
     assert [list(line.get_xdata()) for line in axes.lines[:2]] == [[1e14, 1e15], [1e14, 1e15]]
     assert list(axes.lines[0].get_ydata()) == [0.3, 0.6]
-    assert [text.get_text() for text in axes.texts] == ["mae"]
+    assert legend(axes) == ["mae"]
+    assert "10\N{SUPERSCRIPT ONE}\N{SUPERSCRIPT FOUR}" in ticks(axes)
+    assert not [tick for tick in ticks(axes) if "$" in tick]
+
+
+def test_models_without_training_are_level_lines() -> None:
+    level = line(model="intensity", label="intensity", value=0.45)[:1]
+    axes = draw(line(), level=level, top=0.8)
+    assert legend(axes) == ["mae", "intensity"]
+    assert [list(drawn.get_ydata()) for drawn in axes.lines if drawn.get_label() == "intensity"] == [[0.45, 0.45]]
+    assert axes.get_ylim()[1] == pytest.approx(0.816)
+
+
+def test_powers_of_ten_need_no_markup() -> None:
+    assert power_of_ten(1e12) == "10\N{SUPERSCRIPT ONE}\N{SUPERSCRIPT TWO}"
+    assert power_of_ten(1e-3) == "10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE}"
 
 
 def test_a_study_has_a_band_behind_its_line_and_says_what_is_missing() -> None:
