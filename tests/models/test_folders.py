@@ -8,7 +8,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from cellmae.errors import ConfigError, DataError
+from cellmae.errors import ConfigError, DamagedError, DataError
 from cellmae.models import FAMILIES, build_baseline, load_encoder, read_model, takes
 from cellmae.models.families import check_spec
 
@@ -139,6 +139,16 @@ def test_a_model_of_another_run_is_taken_with_all_that_it_is(tmp_path, crops):
     assert read_model(tmp_path / "here") == read_model(tmp_path / "there")
     shutil.rmtree(tmp_path / "there")
     assert torch.equal(load_encoder(tmp_path / "here").embed(crops), original.embed(crops))
+
+
+def test_damage_in_another_run_is_told_and_deletes_nothing_there(tmp_path):
+    """What is called damaged is deleted, to be made anew; that is for the other run to do."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "model.yaml").write_text("spec: [")
+    spec = {"family": "saved", "weights": str(tmp_path / "there")}
+    with pytest.raises(DataError, match=r"model.yaml is not YAML") as caught:
+        build_baseline(spec, channels=CHANNELS, crop_size=16, folder=tmp_path / "here")
+    assert not isinstance(caught.value, DamagedError)
 
 
 def test_a_model_of_the_same_run_is_taken_by_another_block(tmp_path, crops):

@@ -145,11 +145,7 @@ def build_baseline(spec: Mapping[str, Any], *, channels: Sequence[str], crop_siz
         Weights that are named are missing, damaged, or of other channels or crops.
     """
     if spec["family"] in ("saved", "point"):
-        source = Path(folder).parent / of if (of := spec.get("of")) is not None else spec["weights"]
-        made = at_block(read_model(source)["spec"], spec.get("embed_block"))  # a point embeds as its model does
-        if spec["family"] == "point":
-            source = point_folder(source, spec)
-        _adopt(source, made, of=of, channels=channels, crop_size=crop_size, folder=folder)
+        _adopt(spec, channels=channels, crop_size=crop_size, folder=folder)
         return
     encoder = _build(spec, len(channels), crop_size)
     if (load := family_of(spec).load) is not None:
@@ -168,21 +164,16 @@ def takes(record: Mapping[str, Any], channels: Sequence[str], crop_size: int) ->
     return fits and crop_size == record["crop_size"]
 
 
-def _adopt(
-    source: str | Path,
-    spec: Mapping[str, Any],
-    *,
-    of: str | None,
-    channels: Sequence[str],
-    crop_size: int,
-    folder: str | Path,
-) -> None:
+def _adopt(spec: Mapping[str, Any], *, channels: Sequence[str], crop_size: int, folder: str | Path) -> None:
     """Copy a model from elsewhere, so that the run holds all that its embeddings come from.
 
-    Its weights are put into the encoder of ``spec``, which may differ from its own in how crops are embedded.
+    It embeds by the block that ``spec`` names, and a point as its model does now.
     """
+    of = spec.get("of")
+    model = Path(spec["weights"]) if of is None else Path(folder).parent / of
+    source = point_folder(model, spec) if spec["family"] == "point" else model
     try:
-        record, taken = read_model(source), load_encoder(source)
+        made, record, taken = read_model(model)["spec"], read_model(source), load_encoder(source)
     except DamagedError as error:
         raise DataError(str(error)) from None  # nothing is deleted in another run
     if not takes(record, channels, crop_size):
@@ -190,12 +181,13 @@ def _adopt(
             f"{source} embeds crops of {record['crop_size']} pixels and the channels {', '.join(record['channels'])}, "
             f"the screen has {crop_size} and {', '.join(channels)}: change tiles.size or screen.channels"
         )
-    encoder = _build(spec, len(record["channels"]), crop_size)
+    made = at_block(made, spec.get("embed_block"))
+    encoder = _build(made, len(record["channels"]), crop_size)
     encoder.load_state_dict(cast("nn.Module", taken).state_dict())
     save_encoder(
         folder,
         encoder,
-        spec=spec,
+        spec=made,
         channels=record["channels"],
         crop_size=crop_size,
         plates=record["plates"],
