@@ -105,7 +105,7 @@ def is_mapped(model):
     """Say whether there are maps of a model, and of the one that it is a point of, by every alignment."""
     return all(
         Path(f"{RESULTS}/maps/{name}/{alignment}/map.json").exists()
-        for name in {model, MODELS[model].get("of") or model}
+        for name in {model, trained_model(model)}
         for alignment in ALIGNMENTS
     )
 
@@ -134,8 +134,7 @@ def batch_files(pattern):
             return []
         batch = PLATES[wildcards.plate].batch
         plates = [plate for plate in PLATES if PLATES[plate].batch == batch]
-        whole = MODELS[wildcards.model].get("of") or wildcards.model
-        trained = TRAINING_PLATES.get(whole, [])
+        trained = TRAINING_PLATES.get(trained_model(wildcards.model), [])
         return expand(pattern, plate=[p for p in plates if p in trained] or plates)
 
     return files
@@ -191,6 +190,11 @@ def origin_files(wildcards):
 def adapts(spec):
     """Say whether a model takes batch statistics from the plates that it embeds (AdaBN)."""
     return encoder_spec(spec).get("adabn", False)
+
+
+def trained_model(model):
+    """Return the model of this run that a model is taken from, a point or by another block; others as they are."""
+    return MODELS[model].get("of") or model
 
 
 def encoder_spec(spec):

@@ -127,7 +127,7 @@ def test_what_is_found_is_moved_into_view(page: "playwright.Page") -> None:
         page.click(".closer")
     for name in ("G05", "G10"):
         search(page, name)
-        page.wait_for_function("() => document.querySelector('.explorer').explorer.view.scale('x') !== undefined")
+        page.evaluate("async () => { await document.querySelector('.explorer').explorer.view.runAsync(); }")
         box = page.locator(".points-layer canvas").bounding_box()
         left, top = place_of(page, name)
         assert box is not None

@@ -7,6 +7,7 @@ import tifffile
 from PIL import Image
 
 from cellmae.errors import DataError
+from cellmae.pretraining import training_flops
 from cellmae.screen import Cost, announce, estimate_cost, index_fields, index_wells, plates, summarise
 
 
@@ -59,7 +60,7 @@ def test_it_is_written_for_programs_and_for_people(rxrx3, tmp_path):
     fields, wells = tables(rxrx3)
     (tmp_path / fields["path_nuclei"].iloc[0]).unlink()
     Image.new("L", (8, 8)).save(tmp_path / fields["path_nuclei"].iloc[0])
-    cost = estimate_cost(fields, root=tmp_path, channels=2, tile_size=4, training_crops={})
+    cost = estimate_cost(fields, root=tmp_path, channels=2, tile_size=4, trained={})
     summary = summarise(fields, wells, cost=cost)
     summary.write(json=tmp_path / "summary.json", text=tmp_path / "summary.txt")
     assert (tmp_path / "summary.txt").read_text() == summary.as_text()
@@ -86,12 +87,14 @@ def test_cost_follows_from_one_header(tmp_path, kind):
     else:
         tifffile.imwrite(tmp_path / name, pixels if kind == "tif" else np.stack([pixels] * 3), photometric="minisblack")
     fields = pd.DataFrame({"path_a": [name, name, None], "path_b": [name] * 3, "size": [100, 200, 50]})
-    cost = estimate_cost(fields, root=tmp_path, channels=2, tile_size=12, training_crops={"mae": 1000})
+    spec = {"family": "mae", "size": "tiny", "patch": 4, "crops_total": 1000, "batch_size": 10}
+    cost = estimate_cost(fields, root=tmp_path, channels=2, tile_size=12, trained={"mae": spec})
     assert (cost.height, cost.width) == (30, 50)
     assert cost.store_bytes == 2 * 2 * 30 * 50
     assert cost.grid_crops == 2 * 2 * 4
     assert cost.image_bytes == 300
     assert cost.training_crops == {"mae": 1000}
+    assert cost.training_flops == {"mae": training_flops(spec, channels=2, crop_size=12)}
 
 
 @pytest.mark.parametrize(
@@ -114,14 +117,14 @@ def test_a_broken_image_does_not_hide_the_cost(tmp_path):
     (tmp_path / "broken.png").write_text("no image")
     Image.new("L", (20, 10)).save(tmp_path / "good.png")
     fields = pd.DataFrame({"path": ["broken.png", "good.png"], "size": [1, 1]})
-    assert estimate_cost(fields, root=tmp_path, channels=1, tile_size=5, training_crops={}).width == 20
+    assert estimate_cost(fields, root=tmp_path, channels=1, tile_size=5, trained={}).width == 20
     with pytest.raises(DataError, match=r"none of 1 images tried can be read \(.*broken.png"):
-        estimate_cost(fields[:1], root=tmp_path, channels=1, tile_size=5, training_crops={})
+        estimate_cost(fields[:1], root=tmp_path, channels=1, tile_size=5, trained={})
 
 
 def test_cost_of_nothing_is_unknown(tmp_path):
     fields = pd.DataFrame({"path": [None], "size": [0]})
-    assert estimate_cost(fields, root=tmp_path, channels=1, tile_size=5, training_crops={}) is None
+    assert estimate_cost(fields, root=tmp_path, channels=1, tile_size=5, trained={}) is None
 
 
 def test_the_cost_is_announced_with_the_room_that_there_is(tmp_path):
@@ -142,7 +145,7 @@ def test_the_cost_is_announced_with_the_room_that_there_is(tmp_path):
 def test_binned_fields_cost_less(tmp_path):
     Image.new("L", (40, 20)).save(tmp_path / "field.png")
     fields = pd.DataFrame({"path": ["field.png"], "size": [1]})
-    cost = estimate_cost(fields, root=tmp_path, channels=1, tile_size=5, binning=2, training_crops={})
+    cost = estimate_cost(fields, root=tmp_path, channels=1, tile_size=5, binning=2, trained={})
     assert (cost.height, cost.width, cost.store_bytes, cost.grid_crops) == (10, 20, 200, 8)
 
 

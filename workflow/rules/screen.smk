@@ -158,12 +158,8 @@ rule summarise_screen:
             "channels": len(CHANNELS),
             "tile_size": TILING["size"],
             "binning": TILING["binning"],
-            "training_crops": {
-                model: MODELS[model]["crops_total"] for model in TRAINED
-            },
+            "trained": {model: without_plates(MODELS[model]) for model in TRAINED},
         },
-        crops={"channels": len(CHANNELS), "crop_size": TILING["size"]},
-        trained={model: without_plates(MODELS[model]) for model in TRAINED},
         cache=f"{RESULTS}/screen/plates.json",
     message:
         "Summing up the screen"

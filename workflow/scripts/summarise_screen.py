@@ -2,7 +2,6 @@ import sys
 
 import pandas as pd
 
-import cellmae.pretraining
 from cellmae.locations import location
 from cellmae.logging import job_log
 from cellmae.screen import announce, estimate_cost, read_fields, read_wells, summarise, survey
@@ -13,17 +12,13 @@ if __name__ == "__main__":
         wells = pd.concat([read_wells(path) for path in snakemake.input.wells], ignore_index=True)
         found = survey(snakemake.config["screen"], cache=snakemake.params.cache)
         root = location(snakemake.params.root, key="screen.root")
-        flops = {
-            model: cellmae.pretraining.training_flops(spec, **snakemake.params.crops)
-            for model, spec in snakemake.params.trained.items()
-        }
         summary = summarise(
             fields,
             wells,
             plates_without_images=found.without_images,
             plates_without_annotation=found.without_annotation,
             plates_not_taken=found.not_taken,
-            cost=estimate_cost(fields, root=root, training_flops=flops, **snakemake.params.run),
+            cost=estimate_cost(fields, root=root, **snakemake.params.run),
         )
         summary.write(json=snakemake.output.json, text=snakemake.output.text)
         log.info("the screen:\n%s", summary.as_text())

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,17 +198,16 @@ def _recalls(
     found = []
     for source in sources:
         own = {name: table[table["source"] == source].set_index(ENTITIES) for name, table in pairs.items()}
-        own = _with_rows(own, f"recall of {source}")
-        common = pd.concat(own, axis=1, join="inner")
-        _tell_lost(own, common.index, f"known pairs of {source}")
-        if common.empty:
+        own = _on_all_maps(own, f"recall of {source}", f"known pairs of {source}")
+        if not own:
             continue
-        genes, numbers = np.unique(common.reset_index()[ENTITIES].to_numpy(), return_inverse=True)
+        known = next(iter(own.values())).index
+        genes, numbers = np.unique(known.to_frame().to_numpy(), return_inverse=True)
         for low, high in thresholds:
-            hits = np.stack([recalled(table.loc[common.index], low, high) for table in own.values()], axis=1)
+            hits = np.stack([recalled(table, low, high) for table in own.values()], axis=1)
             draws = resampled_shares(numbers.reshape(-1, 2), hits, replicates=replicates, seed=seed)
             score = {"score": "recall", "source": source, "low": low, "high": high}
-            found.append((score, Replicates(list(own), hits.mean(axis=0), draws, len(common), len(genes))))
+            found.append((score, Replicates(list(own), hits.mean(axis=0), draws, len(known), len(genes))))
     return found
 
 
@@ -215,35 +215,29 @@ def _probes(
     errors: Mapping[str, pd.DataFrame], *, replicates: int, seed: int
 ) -> list[tuple[dict[str, Any], Replicates]]:
     """Return the probe's R2, over the perturbations that all models with a probe have."""
-    own = _with_rows({name: table.set_index("perturbation") for name, table in errors.items()}, "the probe")
+    own = {name: table.set_index("perturbation") for name, table in errors.items()}
+    own = _on_all_maps(own, "the probe", "perturbations")
     if not own:
         return []
-    common = next(iter(own.values())).index
-    for table in own.values():
-        common = common.intersection(table.index)
-    _tell_lost(own, common, "perturbations")
-    if common.empty:
-        return []
-    tables = [table.loc[common] for table in own.values()]
+    tables = list(own.values())
     values = np.array([1 - table["sse"].sum() / table["sst"].sum() for table in tables])
     draws = np.stack([resampled_r2(table, replicates=replicates, seed=seed) for table in tables], axis=1)
-    return [({"score": "probe_r2"}, Replicates(list(own), values, draws, np.nan, len(common)))]
+    return [({"score": "probe_r2"}, Replicates(list(own), values, draws, np.nan, len(tables[0])))]
 
 
-def _with_rows(tables: Mapping[str, pd.DataFrame], what: str) -> dict[str, pd.DataFrame]:
-    """Return the tables that are not empty, and say whose are."""
+def _on_all_maps(tables: Mapping[str, pd.DataFrame], score: str, rows: str) -> dict[str, pd.DataFrame]:
+    """Return the rows that all tables with any have, in one order, and say what is left out; nothing without rows."""
     kept = {name: table for name, table in tables.items() if len(table)}
     if missing := [name for name in tables if name not in kept]:
-        logger.warning("%s: not scored for %s, which is left out", what, listing(missing))
-    return kept
-
-
-def _tell_lost(tables: Mapping[str, pd.DataFrame], common: pd.Index, what: str) -> None:
-    """Say which models lack what others have, so that it counts for none."""
-    most = max(map(len, tables.values()), default=0)
+        logger.warning("%s: not scored for %s, which is left out", score, listing(missing))
+    if not kept:
+        return {}
+    common = reduce(pd.Index.intersection, (table.index for table in kept.values()))
+    most = max(map(len, kept.values()))
     if len(common) < most:
-        fewer = [f"{name} ({len(table):,})" for name, table in tables.items() if len(table) < most]
-        logger.warning("%s: %d of %d are on all maps; fewer on those of %s", what, len(common), most, listing(fewer))
+        fewer = [f"{name} ({len(table):,})" for name, table in kept.items() if len(table) < most]
+        logger.warning("%s: %d of %d are on all maps; fewer on those of %s", rows, len(common), most, listing(fewer))
+    return {name: table.loc[common] for name, table in kept.items()} if len(common) else {}
 
 
 def _points(facts: pd.DataFrame, found: Replicates) -> pd.DataFrame:

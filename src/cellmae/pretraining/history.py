@@ -190,9 +190,9 @@ def read_history(path: str | Path) -> pd.DataFrame:
     A row every few steps. Of all models: ``step`` and ``crops`` so far, ``learning_rate``; means since the row before
     of ``loss`` and ``gradient_norm``; ``skipped`` steps so far; how fast it went: ``crops_per_second`` on how many
     ``devices``, the share of time without data, ``data_wait``, and that of their speed in plain matrix products,
-    ``flop_utilisation``;
-    ``memory_mb``, the most that the process has had so far, of a GPU's memory or, without one, of the machine's; and,
-    in some rows, what :mod:`cellmae.pretraining.evaluation` measured on the same few crops each time.
+    ``flop_utilisation``; ``memory_mb``, the most that the process has had so far, of a GPU's memory or, without one, of
+    the machine's; and, in some rows, what :mod:`cellmae.pretraining.evaluation` measured on the same few crops each
+    time.
 
     Of masked models also means of ``mse``, ``fourier``, and the squared errors of two trivial guesses, zero
     (``mse_zero``) and the mean of the patches that are seen (``mse_visible_mean``); and ``masked_r2``, the share of the

@@ -12,7 +12,7 @@ from cellmae.report.blocks import Panels, Plot, Section, Table, Text
 from cellmae.report.intervals import ROW_HEIGHT, draw_intervals
 from cellmae.report.recall import tails
 from cellmae.report.style import INK, MUTED, new_figure
-from cellmae.report.words import interval, intervals, p_value, signed
+from cellmae.report.words import capitalised, interval, intervals, p_value, signed
 
 MOST_DRAWN = 24
 SCORES = {"recall": "recall", "probe_r2": "R² of the probe"}
@@ -132,7 +132,7 @@ def _plot(name: str, group: pd.DataFrame) -> Plot:
     rows = group.head(MOST_DRAWN)
     drawn = contests(rows)
     alt = " ".join(f"{contest.verdict().striptags()}." for contest in drawn)
-    return Plot(name, difference_figure(rows, drawn), alt, title=drawn[0].what[0].upper() + drawn[0].what[1:])
+    return Plot(name, difference_figure(rows, drawn), alt, title=capitalised(drawn[0].what))
 
 
 def _table(comparison: pd.DataFrame) -> Table:

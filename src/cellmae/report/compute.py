@@ -11,7 +11,7 @@ from cellmae.report.blocks import Block, Panels, Plot, Section, Table
 from cellmae.report.comparison import score_name
 from cellmae.report.intervals import assign_markers, row_labels
 from cellmae.report.style import MUTED, new_figure
-from cellmae.report.words import intervals, listed, number, quantity
+from cellmae.report.words import capitalised, intervals, listed, number, quantity
 
 FEWEST_POINTS = 2
 LEGEND_COLUMNS, LEGEND_LINE = 2, 0.22  # inches
@@ -76,7 +76,7 @@ def compute_sections(
                 for label, value, flop in zip(group["label"], group["value"], group["flops"], strict=True)
             )
             + ".",
-            title=title[0].upper() + title[1:],
+            title=capitalised(title),
         )
         for place, (title, group) in enumerate(groups, start=1)
     ]

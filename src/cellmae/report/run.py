@@ -11,7 +11,7 @@ import yaml
 
 from cellmae.report.blocks import Block, Listing, Points, Section, Table
 from cellmae.report.times import times_tables
-from cellmae.report.words import listed
+from cellmae.report.words import capitalised, listed
 
 SHORT_DIGEST = 12
 PACKAGES = ("torch", "timm", "dask", "zarr", "numpy", "scikit-learn", "anndata", "scanpy")
@@ -69,7 +69,7 @@ def run_section(
     """
     provenance = [f"cellmae {version}, configuration {digest}.", f"Written with {listed(_versions())}."]
     blocks: list[Block] = [
-        Points([*provenance, *(f"{note[0].upper()}{note[1:]}." for note in summary["notes"])]),
+        Points([*provenance, *(f"{capitalised(note)}." for note in summary["notes"])]),
         _screen_table(summary),
         _models_table(models, records),
         _fits_table(fits, alignments),

@@ -65,6 +65,11 @@ def listed(names: Sequence[str], limit: int = 12) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1] if names else ""]))
 
 
+def capitalised(text: str) -> str:
+    """Return a text with a capital letter at its beginning, and the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def quantity(count: int, noun: str) -> str:
     """Return a count with its noun, as in ``1 well`` and ``2,304 wells``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -4,10 +4,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+import cellmae.pretraining
 from cellmae.errors import DataError
 from cellmae.images import Image, UnreadableImageError, open_image
 
@@ -54,8 +56,7 @@ def estimate_cost(
     channels: int,
     tile_size: int,
     binning: float = 1,
-    training_crops: Mapping[str, int],
-    training_flops: Mapping[str, float] | None = None,
+    trained: Mapping[str, Mapping[str, Any]],
 ) -> Cost | None:
     """Estimate what a run will cost.
 
@@ -71,8 +72,9 @@ def estimate_cost(
         Edge of a tile in pixels.
     binning
         Pixels in both directions that are averaged to one.
-    training_crops, training_flops
-        Crops to train on, and operations of the training, by model.
+    trained
+        Configurations of the models that are trained, by name. Where there are any, their operations are counted with
+        PyTorch.
 
     Returns
     -------
@@ -100,8 +102,11 @@ def estimate_cost(
         store_bytes=len(complete) * channels * height * width,
         tile_size=tile_size,
         grid_crops=len(complete) * (height // tile_size) * (width // tile_size),
-        training_crops=dict(training_crops),
-        training_flops=dict(training_flops or {}),
+        training_crops={name: spec["crops_total"] for name, spec in trained.items()},
+        training_flops={
+            name: cellmae.pretraining.training_flops(spec, channels=channels, crop_size=tile_size)
+            for name, spec in trained.items()
+        },
     )
 
 

@@ -15,7 +15,7 @@ from cellmae.screen.listing import listing
 ROLES = ["treatment", "negative_control", "positive_control", "empty"]
 BATCHES_SHOWN = 12
 DEVICE_FLOPS = 1e14  # operations a second that a training gets of a large GPU, in round numbers
-SHORTEST_HOURS, SECONDS_AN_HOUR = 0.1, 3600
+SHORTEST_HOURS = 0.1
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _cost_rows(cost: Cost) -> list[tuple[str, str, str]]:
         each = [f"{crops / cost.grid_crops:.1f} for each of the grid"] if cost.grid_crops else []
         if flops := cost.training_flops.get(model):
             each.append(f"{flops:.1e} operations")
-            if (hours := flops / DEVICE_FLOPS / SECONDS_AN_HOUR) >= SHORTEST_HOURS:
+            if (hours := flops / (3600 * DEVICE_FLOPS)) >= SHORTEST_HOURS:
                 each.append(f"{hours:,.1f} hours at {DEVICE_FLOPS:.0e} a second")
         rows.append((f"training crops, {model}", f"{crops:,}", ", ".join(each)))
     return rows
